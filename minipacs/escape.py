@@ -1,0 +1,18 @@
+"""What a peer sent, made safe to show: on a terminal, in a log, in JSON."""
+
+from __future__ import annotations
+
+
+def escape(text: str) -> str:
+    r"""Return *text* as printable ASCII: ESC becomes ``\x1b``, a line feed ``\n``, ``é`` ``\xe9``.
+
+    A backslash is doubled, so that what was sent can be told from what was escaped.
+    """
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text
+    return text.encode("unicode_escape").decode("ascii")
+
+
+def hex_dump(data: bytes, length: int = 16) -> str:
+    """Return the first *length* bytes of *data* as hexadecimal pairs, such as ``47 45 54 20``."""
+    return data[:length].hex(" ")

@@ -1,0 +1,362 @@
+"""One association, in either role: bytes in, bytes and indications out (PS3.8 §9.2).
+
+Everything that changes the state lives here, as the table in state_table.py says. This file opens no socket and
+reads no clock: whoever carries the bytes tells it that the connection opened, closed, or that a timer expired.
+
+A user calls, for each chunk that came::
+
+    association.receive_data(chunk)
+    while (indication := association.next_indication()) is not None:
+        …                                     # answer with accept(), send(), reply_release(), abort() …
+    connection.send(association.data_to_send())
+    if association.is_over: connection.close()
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
+
+from minipacs.errors import LocalProtocolError, PDUError
+from minipacs.wire.items import ContextResult, UserInformation
+from minipacs.wire.messages import Message, MessageAssembler, fragment
+from minipacs.wire.pdu import (
+    HEADER_LENGTH,
+    PDU,
+    PDU_CLASSES,
+    Abort,
+    AssociateAC,
+    AssociateRJ,
+    AssociateRQ,
+    PDataTF,
+    ReleaseRP,
+    ReleaseRQ,
+    read_header,
+)
+from minipacs.wire.state_table import TRANSITIONS, Action, Event, State
+
+if TYPE_CHECKING:
+    from minipacs.wire.dimse import CommandSet
+
+MAXIMUM_LENGTH = 16_384
+"""The P-DATA-TF that we announce to take, in bytes: what DCMTK and Orthanc announce."""
+
+ASSOCIATE_PDU_LIMIT = 1 << 20
+"""The A-ASSOCIATE PDU that we take, in bytes. 128 contexts of 100 transfer syntaxes need less; DCMTK's limit too."""
+
+COMMAND_SET_LIMIT = 64 << 10
+"""The command set that we take, in bytes. A C-ECHO-RQ has 68."""
+
+# A-RELEASE and A-ABORT have 4 bytes; this much more is tolerated before the length is taken for noise.
+_SHORT_PDU_LIMIT = 1024
+
+# A peer may deviate in every item of a 1 MiB request; the first of each kind tell enough.
+_MOST_OBSERVATIONS = 32
+
+# A-ABORT reasons of the service provider (PS3.8 §9.3.8).
+UNRECOGNIZED_PDU = 1
+UNEXPECTED_PDU = 2
+INVALID_PDU_PARAMETER = 6
+
+
+class Violation(Struct, frozen=True):
+    """The peer broke the protocol and was answered by A-ABORT (PS3.8 Table 9-9, AA-1 and AA-8).
+
+    Attributes:
+        text: what it did, in words of ours.
+        abort: what we sent.
+        first_bytes: the bytes of the offending PDU, up to the 64th; they tell HTTP and TLS from broken DICOM.
+    """
+
+    text: str
+    abort: Abort
+    first_bytes: bytes
+
+
+class Closed(Struct, frozen=True):
+    """The connection closed without A-RELEASE or A-ABORT: an A-P-ABORT indication (AA-4)."""
+
+
+Indication: TypeAlias = (
+    AssociateRQ | AssociateAC | AssociateRJ | Message | ReleaseRQ | ReleaseRP | Abort | Violation | Closed
+)
+
+_ARRIVALS = {
+    AssociateAC: Event.Evt3,
+    AssociateRJ: Event.Evt4,
+    AssociateRQ: Event.Evt6,
+    PDataTF: Event.Evt10,
+    ReleaseRQ: Event.Evt12,
+    ReleaseRP: Event.Evt13,
+    Abort: Event.Evt16,
+}
+
+# What an action does with the PDU of its event, and the state that follows (PS3.8 Tables 9-6 to 9-9). Starting and
+# stopping ARTIM is the same as entering and leaving Sta2 and Sta13; closing, the same as entering Sta1.
+_SEND, _INDICATE, _ABORT, _NOTHING = range(4)
+_EFFECTS = {
+    Action.AE_1: (_NOTHING, State.Sta4),
+    Action.AE_2: (_SEND, State.Sta5),
+    Action.AE_3: (_INDICATE, State.Sta6),
+    Action.AE_4: (_INDICATE, State.Sta1),
+    Action.AE_5: (_NOTHING, State.Sta2),
+    Action.AE_6: (_INDICATE, State.Sta3),
+    Action.AE_7: (_SEND, State.Sta6),
+    Action.AE_8: (_SEND, State.Sta13),
+    Action.DT_1: (_SEND, State.Sta6),
+    Action.DT_2: (_INDICATE, State.Sta6),
+    Action.AR_1: (_SEND, State.Sta7),
+    Action.AR_2: (_INDICATE, State.Sta8),
+    Action.AR_3: (_INDICATE, State.Sta1),
+    Action.AR_4: (_SEND, State.Sta13),
+    Action.AR_5: (_NOTHING, State.Sta1),
+    Action.AR_6: (_INDICATE, State.Sta7),
+    Action.AR_7: (_SEND, State.Sta8),
+    Action.AR_8: (_INDICATE, State.Sta10),  # the requestor goes to Sta9
+    Action.AR_9: (_SEND, State.Sta11),
+    Action.AR_10: (_INDICATE, State.Sta12),
+    Action.AA_1: (_ABORT, State.Sta13),
+    Action.AA_2: (_NOTHING, State.Sta1),
+    Action.AA_3: (_INDICATE, State.Sta1),
+    Action.AA_4: (_INDICATE, State.Sta1),
+    Action.AA_5: (_NOTHING, State.Sta1),
+    Action.AA_6: (_NOTHING, State.Sta13),
+    Action.AA_7: (_ABORT, State.Sta13),
+    Action.AA_8: (_ABORT, State.Sta13),
+}
+
+
+class Association:
+    """The state of one association.
+
+    Args:
+        associate_pdu_limit: the longest A-ASSOCIATE PDU that is taken, in bytes.
+        command_set_limit: the longest command set that is taken, in bytes.
+
+    Attributes:
+        state: where it stands.
+        request: the A-ASSOCIATE-RQ, once it came or was made.
+        peer_information: what the other side told of itself.
+        accepted_contexts: transfer syntax by context ID, of the contexts that were accepted.
+    """
+
+    def __init__(
+        self, *, associate_pdu_limit: int = ASSOCIATE_PDU_LIMIT, command_set_limit: int = COMMAND_SET_LIMIT
+    ) -> None:
+        self.state = State.Sta1
+        self.request: AssociateRQ | None = None
+        self.peer_information = UserInformation()
+        self.accepted_contexts: dict[int, str] = {}
+        self._is_requestor = False
+        self._is_deaf = False
+        self._was_connected = False
+        self._associate_pdu_limit = associate_pdu_limit
+        self._p_data_limit = MAXIMUM_LENGTH
+        self._assembler = MessageAssembler(command_set_limit)
+        self._received = bytearray()
+        self._to_send = bytearray()
+        self._indications: deque[Indication] = deque()
+        self._observations: dict[str, None] = {}
+
+    @property
+    def observations(self) -> tuple[str, ...]:
+        """The deviations that were tolerated, each once, in the order in which they came."""
+        return tuple(self._observations)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the connection is to be closed now (Sta1 after the connection was open)."""
+        return self._was_connected and self.state is State.Sta1
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a PDU or a message has begun and not ended: the peer owes us bytes."""
+        return bool(self._received) or self._assembler.is_partial
+
+    # --- the connection ------------------------------------------------------------------------------------------
+
+    def connected(self) -> None:
+        """The transport connection is open: ours (Evt2) or the peer's (Evt5)."""
+        self._was_connected = True
+        self._happen(Event.Evt2 if self._is_requestor else Event.Evt5, self.request)
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes that came. Nothing happens before next_indication() is called."""
+        if not self._is_deaf and self.state is not State.Sta1:
+            self._received += data
+
+    def data_to_send(self) -> bytes:
+        """Return the bytes to send now, and forget them."""
+        data = bytes(self._to_send)
+        self._to_send.clear()
+        return data
+
+    def connection_closed(self) -> None:
+        """The transport connection closed (Evt17)."""
+        if self.state is not State.Sta1:
+            self._happen(Event.Evt17, Closed())
+
+    def artim_expired(self) -> None:
+        """The ARTIM timer, which runs in Sta2 and Sta13, expired (Evt18): close."""
+        self._happen(Event.Evt18)
+
+    def next_indication(self) -> Indication | None:
+        """Return what happened next, or None when more bytes are needed."""
+        while not self._indications:
+            if not self._read_pdu():
+                return None
+        return self._indications.popleft()
+
+    # --- the service user ----------------------------------------------------------------------------------------
+
+    def associate(self, request: AssociateRQ) -> None:
+        """Ask for an association, as its requestor; the request is sent when the connection is open (Evt1)."""
+        self._is_requestor = True
+        self.request = request
+        self._p_data_limit = request.user_information.maximum_length
+        self._happen(Event.Evt1)
+
+    def accept(self, contexts: tuple[ContextResult, ...], user_information: UserInformation) -> None:
+        """Accept the association that was asked for (Evt7)."""
+        assert self.request is not None
+        answer = AssociateAC(
+            contexts=contexts, fixed_fields=self.request.fixed_fields, user_information=user_information
+        )
+        self._happen(Event.Evt7, answer)
+        self._p_data_limit = user_information.maximum_length
+        self.accepted_contexts = {c.context_id: c.transfer_syntax for c in contexts if c.result == 0}
+
+    def reject(self, rejection: AssociateRJ) -> None:
+        """Reject the association that was asked for (Evt8)."""
+        self._happen(Event.Evt8, rejection)
+
+    def send(self, context_id: int, command: CommandSet) -> None:
+        """Send a message without a data set on an accepted context (Evt9)."""
+        if context_id not in self.accepted_contexts:
+            raise LocalProtocolError(f"presentation context {context_id} was not accepted")
+        for pdu in fragment(context_id, command, self.peer_information.maximum_length):
+            self._happen(Event.Evt9, pdu)
+
+    def release(self) -> None:
+        """Ask for the end of the association (Evt11)."""
+        self._happen(Event.Evt11, ReleaseRQ())
+
+    def reply_release(self) -> None:
+        """Agree to the end that the peer asked for (Evt14)."""
+        self._happen(Event.Evt14, ReleaseRP())
+
+    def abort(self) -> None:
+        """End the association at once, as its user (Evt15)."""
+        self._happen(Event.Evt15)
+
+    def refuse(self, fault: PDUError) -> None:
+        """Treat the message that came last as an invalid PDU (Evt19): its meaning broke a rule of the service."""
+        self._violate(Event.Evt19, str(fault), fault.reason, b"")
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _read_pdu(self) -> bool:
+        """Take one PDU from what was received; False when there is no whole one."""
+        if self._is_deaf or not self._received or self.state is State.Sta1:
+            return False
+        first_bytes = bytes(self._received[:64])
+        try:
+            pdu = self._take_pdu()
+            if pdu is None:
+                return False
+            self._arrive(pdu, first_bytes)
+        except PDUError as fault:
+            self._violate(Event.Evt19, str(fault), fault.reason, first_bytes)
+        return True
+
+    def _take_pdu(self) -> PDU | None:
+        if self._received[0] not in PDU_CLASSES:
+            raise PDUError(f"unknown PDU type 0x{self._received[0]:02X}", UNRECOGNIZED_PDU)
+        if len(self._received) < HEADER_LENGTH:
+            return None
+        pdu_type, length = read_header(self._received)
+        pdu_class = PDU_CLASSES[pdu_type]
+        limit = self._length_limit(pdu_class)
+        if limit and length > limit:
+            raise PDUError(f"{pdu_class.NAME} of {length} bytes, more than the {limit} that we take")
+        if len(self._received) < HEADER_LENGTH + length:
+            return None
+        body = bytes(self._received[HEADER_LENGTH : HEADER_LENGTH + length])
+        del self._received[: HEADER_LENGTH + length]
+        return pdu_class.decode(body, self._observe)
+
+    def _length_limit(self, pdu_class: type[PDU]) -> int:
+        if pdu_class is PDataTF:
+            return self._p_data_limit
+        return self._associate_pdu_limit if pdu_class in {AssociateRQ, AssociateAC} else _SHORT_PDU_LIMIT
+
+    def _arrive(self, pdu: PDU, first_bytes: bytes) -> None:
+        event = _ARRIVALS[type(pdu)]
+        action = TRANSITIONS[event, self.state]
+        if action in {Action.AA_1, Action.AA_7, Action.AA_8}:
+            self._violate(event, f"unexpected {pdu.NAME} in {self.state.name}", UNEXPECTED_PDU, first_bytes)
+        elif isinstance(pdu, PDataTF):
+            self._arrive_data(pdu)
+        else:
+            self._learn(pdu)
+            self._happen(event, pdu)
+
+    def _arrive_data(self, pdu: PDataTF) -> None:
+        if TRANSITIONS[Event.Evt10, self.state] is Action.AA_6:
+            return
+        for pdv in pdu.pdvs:
+            if pdv.context_id not in self.accepted_contexts:
+                raise PDUError(f"data on presentation context {pdv.context_id}, which was not accepted")
+            if (message := self._assembler.add(pdv, self._observe)) is not None:
+                self._happen(Event.Evt10, message)
+
+    def _learn(self, pdu: PDU) -> None:
+        """Keep what the answering or asking PDU says about the association to come."""
+        if isinstance(pdu, AssociateRQ) and self.state is State.Sta2:
+            self.request = pdu
+            self.peer_information = pdu.user_information
+        elif isinstance(pdu, AssociateAC) and self.state is State.Sta5:
+            assert self.request is not None
+            self.peer_information = pdu.user_information
+            proposed = {context.context_id for context in self.request.contexts}
+            for context in pdu.contexts:
+                if context.context_id not in proposed:
+                    self._observe(f"answer to presentation context {context.context_id}, which was not proposed")
+                elif context.result == 0:
+                    self.accepted_contexts[context.context_id] = context.transfer_syntax
+
+    def _violate(self, event: Event, text: str, reason: int, first_bytes: bytes) -> None:
+        """Answer a broken rule by A-ABORT; after an invalid PDU nothing that follows can be framed."""
+        action = TRANSITIONS[event, self.state]
+        abort = Abort() if action is Action.AA_1 else Abort(2, reason)
+        if self.state is not State.Sta13:
+            self._indications.append(Violation(text, abort, first_bytes))
+        self._happen(event, abort)
+        self._is_deaf = True
+        self._received.clear()
+
+    def _happen(self, event: Event, subject: PDU | Message | Closed | None = None) -> None:
+        """Go through one cell of Table 9-10; *subject* is what is sent or indicated by it."""
+        action = TRANSITIONS.get((event, self.state))
+        if action is None:
+            raise LocalProtocolError(f"{event.name} cannot happen in {self.state.name}")
+        effect, following = _EFFECTS[action]
+        if action is Action.AR_8 and self._is_requestor:
+            following = State.Sta9
+        if effect == _ABORT:
+            subject = subject if isinstance(subject, Abort) else Abort()
+        if effect == _INDICATE:
+            assert subject is not None
+            assert not isinstance(subject, PDataTF)
+            self._indications.append(subject)
+        elif effect != _NOTHING:
+            assert subject is not None
+            assert not isinstance(subject, Message | Closed)
+            self._to_send += subject.encode()
+        self.state = following
+
+    def _observe(self, deviation: str) -> None:
+        if len(self._observations) < _MOST_OBSERVATIONS:
+            self._observations.setdefault(deviation)
