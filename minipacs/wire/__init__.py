@@ -4,5 +4,5 @@ Nothing here opens a socket, starts a thread or reads a clock. One class serves 
 
     verification ─► association ─► state_table
                         │  └─────► messages ─► dimse
-                        └────────► pdu ─► items
+                        └────────► framing ─► pdu ─► items
 """

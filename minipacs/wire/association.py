@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, TypeAlias
 from msgspec import Struct
 
 from minipacs.errors import LocalProtocolError, PDUError
+from minipacs.wire.framing import PDUReader
 from minipacs.wire.items import ContextResult, UserInformation
 from minipacs.wire.messages import Message, MessageAssembler, fragment
 from minipacs.wire.pdu import (
-    HEADER_LENGTH,
     PDU,
-    PDU_CLASSES,
     Abort,
     AssociateAC,
     AssociateRJ,
@@ -33,9 +32,8 @@ from minipacs.wire.pdu import (
     PDataTF,
     ReleaseRP,
     ReleaseRQ,
-    read_header,
 )
-from minipacs.wire.state_table import TRANSITIONS, Action, Event, State
+from minipacs.wire.state_table import EFFECTS, TRANSITIONS, Action, Effect, Event, State
 
 if TYPE_CHECKING:
     from minipacs.wire.dimse import CommandSet
@@ -49,16 +47,8 @@ ASSOCIATE_PDU_LIMIT = 1 << 20
 COMMAND_SET_LIMIT = 64 << 10
 """The command set that we take, in bytes. A C-ECHO-RQ has 68."""
 
-# A-RELEASE and A-ABORT have 4 bytes; this much more is tolerated before the length is taken for noise.
-_SHORT_PDU_LIMIT = 1024
-
 # A peer may deviate in every item of a 1 MiB request; the first of each kind tell enough.
 _MOST_OBSERVATIONS = 32
-
-# A-ABORT reasons of the service provider (PS3.8 §9.3.8).
-UNRECOGNIZED_PDU = 1
-UNEXPECTED_PDU = 2
-INVALID_PDU_PARAMETER = 6
 
 
 class Violation(Struct, frozen=True):
@@ -93,40 +83,6 @@ _ARRIVALS = {
     Abort: Event.Evt16,
 }
 
-# What an action does with the PDU of its event, and the state that follows (PS3.8 Tables 9-6 to 9-9). Starting and
-# stopping ARTIM is the same as entering and leaving Sta2 and Sta13; closing, the same as entering Sta1.
-_SEND, _INDICATE, _ABORT, _NOTHING = range(4)
-_EFFECTS = {
-    Action.AE_1: (_NOTHING, State.Sta4),
-    Action.AE_2: (_SEND, State.Sta5),
-    Action.AE_3: (_INDICATE, State.Sta6),
-    Action.AE_4: (_INDICATE, State.Sta1),
-    Action.AE_5: (_NOTHING, State.Sta2),
-    Action.AE_6: (_INDICATE, State.Sta3),
-    Action.AE_7: (_SEND, State.Sta6),
-    Action.AE_8: (_SEND, State.Sta13),
-    Action.DT_1: (_SEND, State.Sta6),
-    Action.DT_2: (_INDICATE, State.Sta6),
-    Action.AR_1: (_SEND, State.Sta7),
-    Action.AR_2: (_INDICATE, State.Sta8),
-    Action.AR_3: (_INDICATE, State.Sta1),
-    Action.AR_4: (_SEND, State.Sta13),
-    Action.AR_5: (_NOTHING, State.Sta1),
-    Action.AR_6: (_INDICATE, State.Sta7),
-    Action.AR_7: (_SEND, State.Sta8),
-    Action.AR_8: (_INDICATE, State.Sta10),  # the requestor goes to Sta9
-    Action.AR_9: (_SEND, State.Sta11),
-    Action.AR_10: (_INDICATE, State.Sta12),
-    Action.AA_1: (_ABORT, State.Sta13),
-    Action.AA_2: (_NOTHING, State.Sta1),
-    Action.AA_3: (_INDICATE, State.Sta1),
-    Action.AA_4: (_INDICATE, State.Sta1),
-    Action.AA_5: (_NOTHING, State.Sta1),
-    Action.AA_6: (_NOTHING, State.Sta13),
-    Action.AA_7: (_ABORT, State.Sta13),
-    Action.AA_8: (_ABORT, State.Sta13),
-}
-
 
 class Association:
     """The state of one association.
@@ -152,10 +108,8 @@ class Association:
         self._is_requestor = False
         self._is_deaf = False
         self._was_connected = False
-        self._associate_pdu_limit = associate_pdu_limit
-        self._p_data_limit = MAXIMUM_LENGTH
+        self._reader = PDUReader(associate_pdu_limit, MAXIMUM_LENGTH)
         self._assembler = MessageAssembler(command_set_limit)
-        self._received = bytearray()
         self._to_send = bytearray()
         self._indications: deque[Indication] = deque()
         self._observations: dict[str, None] = {}
@@ -173,7 +127,7 @@ class Association:
     @property
     def is_partial(self) -> bool:
         """Whether a PDU or a message has begun and not ended: the peer owes us bytes."""
-        return bool(self._received) or self._assembler.is_partial
+        return self._reader.is_partial or self._assembler.is_partial
 
     # --- the connection ------------------------------------------------------------------------------------------
 
@@ -185,7 +139,7 @@ class Association:
     def receive_data(self, data: bytes) -> None:
         """Take bytes that came. Nothing happens before next_indication() is called."""
         if not self._is_deaf and self.state is not State.Sta1:
-            self._received += data
+            self._reader.feed(data)
 
     def data_to_send(self) -> bytes:
         """Return the bytes to send now, and forget them."""
@@ -215,7 +169,7 @@ class Association:
         """Ask for an association, as its requestor; the request is sent when the connection is open (Evt1)."""
         self._is_requestor = True
         self.request = request
-        self._p_data_limit = request.user_information.maximum_length
+        self._reader.p_data_limit = request.user_information.maximum_length
         self._happen(Event.Evt1)
 
     def accept(self, contexts: tuple[ContextResult, ...], user_information: UserInformation) -> None:
@@ -225,7 +179,7 @@ class Association:
             contexts=contexts, fixed_fields=self.request.fixed_fields, user_information=user_information
         )
         self._happen(Event.Evt7, answer)
-        self._p_data_limit = user_information.maximum_length
+        self._reader.p_data_limit = user_information.maximum_length
         self.accepted_contexts = {c.context_id: c.transfer_syntax for c in contexts if c.result == 0}
 
     def reject(self, rejection: AssociateRJ) -> None:
@@ -259,11 +213,11 @@ class Association:
 
     def _read_pdu(self) -> bool:
         """Take one PDU from what was received; False when there is no whole one."""
-        if self._is_deaf or not self._received or self.state is State.Sta1:
+        if self._is_deaf or self.state is State.Sta1:
             return False
-        first_bytes = bytes(self._received[:64])
+        first_bytes = self._reader.first_bytes
         try:
-            pdu = self._take_pdu()
+            pdu = self._reader.next_pdu(self._observe)
             if pdu is None:
                 return False
             self._arrive(pdu, first_bytes)
@@ -271,32 +225,11 @@ class Association:
             self._violate(Event.Evt19, str(fault), fault.reason, first_bytes)
         return True
 
-    def _take_pdu(self) -> PDU | None:
-        if self._received[0] not in PDU_CLASSES:
-            raise PDUError(f"unknown PDU type 0x{self._received[0]:02X}", UNRECOGNIZED_PDU)
-        if len(self._received) < HEADER_LENGTH:
-            return None
-        pdu_type, length = read_header(self._received)
-        pdu_class = PDU_CLASSES[pdu_type]
-        limit = self._length_limit(pdu_class)
-        if limit and length > limit:
-            raise PDUError(f"{pdu_class.NAME} of {length} bytes, more than the {limit} that we take")
-        if len(self._received) < HEADER_LENGTH + length:
-            return None
-        body = bytes(self._received[HEADER_LENGTH : HEADER_LENGTH + length])
-        del self._received[: HEADER_LENGTH + length]
-        return pdu_class.decode(body, self._observe)
-
-    def _length_limit(self, pdu_class: type[PDU]) -> int:
-        if pdu_class is PDataTF:
-            return self._p_data_limit
-        return self._associate_pdu_limit if pdu_class in {AssociateRQ, AssociateAC} else _SHORT_PDU_LIMIT
-
     def _arrive(self, pdu: PDU, first_bytes: bytes) -> None:
         event = _ARRIVALS[type(pdu)]
         action = TRANSITIONS[event, self.state]
         if action in {Action.AA_1, Action.AA_7, Action.AA_8}:
-            self._violate(event, f"unexpected {pdu.NAME} in {self.state.name}", UNEXPECTED_PDU, first_bytes)
+            self._violate(event, f"unexpected {pdu.NAME} in {self.state.name}", Abort.UNEXPECTED_PDU, first_bytes)
         elif isinstance(pdu, PDataTF):
             self._arrive_data(pdu)
         else:
@@ -335,23 +268,23 @@ class Association:
             self._indications.append(Violation(text, abort, first_bytes))
         self._happen(event, abort)
         self._is_deaf = True
-        self._received.clear()
+        self._reader.clear()
 
     def _happen(self, event: Event, subject: PDU | Message | Closed | None = None) -> None:
         """Go through one cell of Table 9-10; *subject* is what is sent or indicated by it."""
         action = TRANSITIONS.get((event, self.state))
         if action is None:
             raise LocalProtocolError(f"{event.name} cannot happen in {self.state.name}")
-        effect, following = _EFFECTS[action]
+        effect, following = EFFECTS[action]
         if action is Action.AR_8 and self._is_requestor:
             following = State.Sta9
-        if effect == _ABORT:
+        if effect == Effect.ABORT:
             subject = subject if isinstance(subject, Abort) else Abort()
-        if effect == _INDICATE:
+        if effect == Effect.INDICATE:
             assert subject is not None
             assert not isinstance(subject, PDataTF)
             self._indications.append(subject)
-        elif effect != _NOTHING:
+        elif effect != Effect.NOTHING:
             assert subject is not None
             assert not isinstance(subject, Message | Closed)
             self._to_send += subject.encode()

@@ -224,6 +224,11 @@ class Abort(Struct, frozen=True):
     TYPE: ClassVar[int] = 0x07
     NAME: ClassVar[str] = "A-ABORT"
 
+    # Reasons of the service provider.
+    UNRECOGNIZED_PDU: ClassVar[int] = 1
+    UNEXPECTED_PDU: ClassVar[int] = 2
+    INVALID_PDU_PARAMETER: ClassVar[int] = 6
+
     source: int = 0
     reason: int = 0
 

@@ -96,3 +96,43 @@ def _parse(table: str) -> dict[tuple[Event, State], Action]:
 
 TRANSITIONS = _parse(_TABLE_9_10)
 """The action for each event in each state where that event can happen."""
+
+
+class Effect(IntEnum):
+    """What an action does with the PDU or primitive of its event."""
+
+    SEND, INDICATE, ABORT, NOTHING = range(4)
+
+
+# What an action does with the PDU of its event, and the state that follows (PS3.8 Tables 9-6 to 9-9). Starting and
+# stopping ARTIM is the same as entering and leaving Sta2 and Sta13; closing, the same as entering Sta1.
+EFFECTS = {
+    Action.AE_1: (Effect.NOTHING, State.Sta4),
+    Action.AE_2: (Effect.SEND, State.Sta5),
+    Action.AE_3: (Effect.INDICATE, State.Sta6),
+    Action.AE_4: (Effect.INDICATE, State.Sta1),
+    Action.AE_5: (Effect.NOTHING, State.Sta2),
+    Action.AE_6: (Effect.INDICATE, State.Sta3),
+    Action.AE_7: (Effect.SEND, State.Sta6),
+    Action.AE_8: (Effect.SEND, State.Sta13),
+    Action.DT_1: (Effect.SEND, State.Sta6),
+    Action.DT_2: (Effect.INDICATE, State.Sta6),
+    Action.AR_1: (Effect.SEND, State.Sta7),
+    Action.AR_2: (Effect.INDICATE, State.Sta8),
+    Action.AR_3: (Effect.INDICATE, State.Sta1),
+    Action.AR_4: (Effect.SEND, State.Sta13),
+    Action.AR_5: (Effect.NOTHING, State.Sta1),
+    Action.AR_6: (Effect.INDICATE, State.Sta7),
+    Action.AR_7: (Effect.SEND, State.Sta8),
+    Action.AR_8: (Effect.INDICATE, State.Sta10),  # the requestor goes to Sta9
+    Action.AR_9: (Effect.SEND, State.Sta11),
+    Action.AR_10: (Effect.INDICATE, State.Sta12),
+    Action.AA_1: (Effect.ABORT, State.Sta13),
+    Action.AA_2: (Effect.NOTHING, State.Sta1),
+    Action.AA_3: (Effect.INDICATE, State.Sta1),
+    Action.AA_4: (Effect.INDICATE, State.Sta1),
+    Action.AA_5: (Effect.NOTHING, State.Sta1),
+    Action.AA_6: (Effect.NOTHING, State.Sta13),
+    Action.AA_7: (Effect.ABORT, State.Sta13),
+    Action.AA_8: (Effect.ABORT, State.Sta13),
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minipacs import __version__
 from minipacs.errors import PDUError
-from minipacs.wire.association import MAXIMUM_LENGTH, UNEXPECTED_PDU
+from minipacs.wire.association import MAXIMUM_LENGTH
 from minipacs.wire.dimse import (
     C_CANCEL_RQ,
     C_ECHO_RQ,
@@ -16,7 +16,7 @@ from minipacs.wire.dimse import (
     response,
 )
 from minipacs.wire.items import ContextResult, ProposedContext, UserInformation
-from minipacs.wire.pdu import AssociateRQ
+from minipacs.wire.pdu import Abort, AssociateRQ
 
 IMPLEMENTATION_CLASS_UID = "2.25.277021723947087138302307502195524807535"
 IMPLEMENTATION_VERSION_NAME = f"MINIPACS_{__version__}"[:16]  # at most 16 characters (PS3.7 §D.3.3.2)
@@ -86,7 +86,7 @@ def answer(command: CommandSet) -> CommandSet | None:
         PDUError: it is a response though we asked nothing, or a request without the message ID that its answer needs.
     """
     if command.is_response:
-        raise PDUError(f"response 0x{command.command_field:04X} to no request of ours", UNEXPECTED_PDU)
+        raise PDUError(f"response 0x{command.command_field:04X} to no request of ours", Abort.UNEXPECTED_PDU)
     if command.command_field == C_CANCEL_RQ:
         return None
     if command.message_id is None:
