@@ -12,7 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from minipacs.association_record import AssociationRecord
+    from minipacs.association_record import AssociationOutcome, AssociationRecord
+    from minipacs.echo_result import EchoResult, Outcome
     from minipacs.errors import (
         FileError,
         ListenError,
@@ -23,16 +24,18 @@ if TYPE_CHECKING:
     )
     from minipacs.peers import Peer, PeerTable
     from minipacs.scp import VerificationSCP
-    from minipacs.scu import EchoResult, echo, echo_all
+    from minipacs.scu import echo, echo_all
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AssociationOutcome",
     "AssociationRecord",
     "EchoResult",
     "FileError",
     "ListenError",
     "MinipacsError",
+    "Outcome",
     "Peer",
     "PeerTable",
     "PeerTableError",
@@ -46,7 +49,9 @@ __all__ = [
 
 _HOMES = {
     "AssociationRecord": "association_record",
-    "EchoResult": "scu",
+    "AssociationOutcome": "association_record",
+    "EchoResult": "echo_result",
+    "Outcome": "echo_result",
     "Peer": "peers",
     "PeerTable": "peers",
     "VerificationSCP": "scp",

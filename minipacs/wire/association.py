@@ -96,6 +96,7 @@ class Association:
         request: the A-ASSOCIATE-RQ, once it came or was made.
         peer_information: what the other side told of itself.
         accepted_contexts: transfer syntax by context ID, of the contexts that were accepted.
+        pdus_received: how many whole PDUs came.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Association:
         self.request: AssociateRQ | None = None
         self.peer_information = UserInformation()
         self.accepted_contexts: dict[int, str] = {}
+        self.pdus_received = 0
         self._is_requestor = False
         self._is_deaf = False
         self._was_connected = False
@@ -133,11 +135,13 @@ class Association:
 
     def connected(self) -> None:
         """The transport connection is open: ours (Evt2) or the peer's (Evt5)."""
-        self._was_connected = True
         self._happen(Event.Evt2 if self._is_requestor else Event.Evt5, self.request)
+        self._was_connected = True
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes that came. Nothing happens before next_indication() is called."""
+        if self.state is State.Sta4:
+            raise LocalProtocolError("bytes cannot come before the connection is open")
         if not self._is_deaf and self.state is not State.Sta1:
             self._reader.feed(data)
 
@@ -167,14 +171,15 @@ class Association:
 
     def associate(self, request: AssociateRQ) -> None:
         """Ask for an association, as its requestor; the request is sent when the connection is open (Evt1)."""
+        self._happen(Event.Evt1)
         self._is_requestor = True
         self.request = request
         self._reader.p_data_limit = request.user_information.maximum_length
-        self._happen(Event.Evt1)
 
     def accept(self, contexts: tuple[ContextResult, ...], user_information: UserInformation) -> None:
         """Accept the association that was asked for (Evt7)."""
-        assert self.request is not None
+        if self.request is None:
+            raise LocalProtocolError("there is no request to accept")
         answer = AssociateAC(
             contexts=contexts, fixed_fields=self.request.fixed_fields, user_information=user_information
         )
@@ -220,6 +225,7 @@ class Association:
             pdu = self._reader.next_pdu(self._observe)
             if pdu is None:
                 return False
+            self.pdus_received += 1
             self._arrive(pdu, first_bytes)
         except PDUError as fault:
             self._violate(Event.Evt19, str(fault), fault.reason, first_bytes)
@@ -262,11 +268,11 @@ class Association:
 
     def _violate(self, event: Event, text: str, reason: int, first_bytes: bytes) -> None:
         """Answer a broken rule by A-ABORT; after an invalid PDU nothing that follows can be framed."""
-        action = TRANSITIONS[event, self.state]
+        action = TRANSITIONS.get((event, self.state))
         abort = Abort() if action is Action.AA_1 else Abort(2, reason)
-        if self.state is not State.Sta13:
-            self._indications.append(Violation(text, abort, first_bytes))
         self._happen(event, abort)
+        if action is not Action.AA_7:
+            self._indications.append(Violation(text, abort, first_bytes))
         self._is_deaf = True
         self._reader.clear()
 

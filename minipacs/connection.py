@@ -1,0 +1,292 @@
+"""One TCP connection of a peer: its association, its deadlines, and how it ended.
+
+It is handed bytes and hands them to the engine; it knows no other connection. Whoever listens decides who is admitted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol, cast
+
+from minipacs.association_record import NOTHING_TO_SAY, AssociationOutcome, AssociationRecord
+from minipacs.diagnosis import Diagnosis, diagnose
+from minipacs.errors import PDUError
+from minipacs.escape import escape, hex_dump
+from minipacs.recognition import protocol_of
+from minipacs.tcp import acknowledge_at_once, tune
+from minipacs.wire.association import Association, Closed, Violation
+from minipacs.wire.dimse import SUCCESS
+from minipacs.wire.messages import Message
+from minipacs.wire.pdu import PDU_CLASSES, Abort, AssociateRQ, ReleaseRP, ReleaseRQ
+from minipacs.wire.state_table import State
+from minipacs.wire.verification import answer, negotiate, user_information
+
+if TYPE_CHECKING:
+    from minipacs.admission import Admission
+    from minipacs.settings import Limits, Timeouts
+    from minipacs.wire.association import Indication
+
+_ENDED = frozenset({State.Sta1, State.Sta13})
+_RELEASING = frozenset({State.Sta8, State.Sta9, State.Sta12})
+
+
+class Listening(Protocol):
+    """What a connection needs of whoever listens."""
+
+    timeouts: Timeouts
+    limits: Limits
+
+    def opened(self, connection: Connection) -> None:
+        """Take note of a new connection."""
+
+    def decide(self, request: AssociateRQ, address: str) -> tuple[Admission, Diagnosis]:
+        """Admit or reject."""
+
+    def admitted(self, connection: Connection) -> None:
+        """Take note that it holds an association now."""
+
+    def ended(self, connection: Connection, record: AssociationRecord | None) -> None:
+        """Take note that its association is over; None when the peer never sent a byte."""
+
+    def closed(self, connection: Connection) -> None:
+        """Take note that the connection is gone."""
+
+
+class Connection(asyncio.Protocol):
+    """The acceptor's side of one connection."""
+
+    def __init__(self, listening: Listening) -> None:
+        self._listening = listening
+        self._timeouts = listening.timeouts
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+        self._association = Association(
+            associate_pdu_limit=listening.limits.associate_pdu, command_set_limit=listening.limits.command_set
+        )
+        self._transport: asyncio.Transport | None = None
+        self._admission: Admission | None = None
+        self._echoes = 0
+        self._bytes_came = False
+        self._is_recorded = False
+        self._is_closing = False
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._pdus_received = 0
+        self._partial_since: float | None = None
+        self.address = ""
+
+    @property
+    def request(self) -> AssociateRQ | None:
+        """What the peer asked for."""
+        return self._association.request
+
+    # --- called by the transport --------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection (Evt5)."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._socket = transport.get_extra_info("socket")
+        self.address = (transport.get_extra_info("peername") or ("unknown",))[0]
+        tune(self._socket)
+        self._association.connected()
+        self._watch(self._timeouts.request)
+        self._listening.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Let the engine read, answer what it tells, and set the next deadline."""
+        acknowledge_at_once(self._socket)
+        self._bytes_came = True
+        self._association.receive_data(data)
+        self._go_on()
+
+    def eof_received(self) -> None:
+        """The peer sends no more; what we owe it is still sent before the transport closes."""
+        self._association.connection_closed()
+        self._go_on()
+
+    def pause_writing(self) -> None:
+        """Read no more from a peer that does not read: what we owe it must not pile up."""
+        assert self._transport is not None
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        assert self._transport is not None
+        self._transport.resume_reading()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """The connection is gone (Evt17)."""
+        self._association.connection_closed()
+        self._go_on()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._listening.closed(self)
+
+    # --- called by whoever listens ------------------------------------------------------------------------------------
+
+    def abort(self, code: str) -> None:
+        """Abort the association, for the cause that the row *code* of the catalogue names."""
+        if self._association.state not in {State.Sta2, *_ENDED}:
+            self._association.abort()
+            self._end(AssociationOutcome.ABORTED, self._diagnose(code))
+            self._flush()
+            self._set_deadline()
+
+    def close(self) -> None:
+        """Close the connection, whatever state it is in; what was written is still sent if the peer takes it."""
+        self.abort("inbound.stopped")
+        if self._transport is not None:
+            self._transport.close()
+
+    def cut(self) -> None:
+        """Close the connection without waiting for anything."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        while (indication := self._association.next_indication()) is not None:
+            self._respond(indication)
+        self._flush()
+        self._set_deadline()
+
+    def _flush(self) -> None:
+        assert self._transport is not None
+        data = self._association.data_to_send()
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
+        if self._association.is_over:
+            self._end(AssociationOutcome.CLOSED, self._diagnose("inbound.cut-short"))
+            self._transport.close()
+
+    def _respond(self, indication: Indication) -> None:
+        if isinstance(indication, Message):
+            self._respond_to_message(indication)
+        elif isinstance(indication, AssociateRQ):
+            self._respond_to_request(indication)
+        elif isinstance(indication, ReleaseRQ | ReleaseRP):
+            if self._association.state in _RELEASING:
+                self._association.reply_release()
+            self._end(AssociationOutcome.RELEASED, NOTHING_TO_SAY)
+        elif isinstance(indication, Abort):
+            self._end(AssociationOutcome.ABORTED, self._diagnose("inbound.aborted", codes=indication))
+        elif isinstance(indication, Violation):
+            self._end(AssociationOutcome.INVALID, self._diagnose_violation(indication))
+        elif isinstance(indication, Closed):
+            self._end(AssociationOutcome.CLOSED, self._diagnose("inbound.closed"))
+
+    def _respond_to_request(self, request: AssociateRQ) -> None:
+        self._admission, diagnosis = self._listening.decide(request, self.address)
+        if self._admission.rejection is not None:
+            self._association.reject(self._admission.rejection)
+            self._end(AssociationOutcome.REJECTED, diagnosis, str(self._admission.rejection))
+            return
+        # Admitted and not yet answered: here a server of further services can take the connection over.
+        self._association.accept(negotiate(request.contexts), user_information(self._listening.limits.maximum_length))
+        self._listening.admitted(self)
+
+    def _respond_to_message(self, message: Message) -> None:
+        try:
+            response = answer(message.command)
+        except PDUError as fault:
+            self._association.refuse(fault)
+            return
+        if response is not None:
+            self._association.send(message.context_id, response)
+            self._echoes += response.status == SUCCESS
+
+    def _end(self, outcome: AssociationOutcome, diagnosis: Diagnosis, reject: str | None = None) -> None:
+        """Tell, once, how the association ended."""
+        if self._is_recorded:
+            return
+        self._is_recorded = True
+        request, peer = self.request, self._admission.peer if self._admission else None
+        record = AssociationRecord(
+            calling_ae_title=escape(request.calling_ae_title) if request else None,
+            called_ae_title=escape(request.called_ae_title) if request else None,
+            address=self.address,
+            peer=peer.name if peer else None,
+            outcome=outcome,
+            echoes=self._echoes,
+            reject=reject,
+            code=diagnosis.code,
+            reason=diagnosis.reason or None,
+            fix=diagnosis.fix or None,
+            observations=tuple(escape(observation) for observation in self._association.observations),
+            duration_ms=round((self._loop.time() - self._started) * 1000, 3),
+            implementation_version=escape(self._association.peer_information.implementation_version_name) or None,
+        )
+        self._listening.ended(self, record if self._bytes_came else None)
+
+    def _diagnose(self, code: str, codes: object = "", detail: str = "", timeout: float = 0.0) -> Diagnosis:
+        calling = escape(self.request.calling_ae_title) if self.request else "the peer"
+        return diagnose(
+            code, calling=calling, address=self.address, codes=codes, detail=escape(detail), timeout=timeout
+        )
+
+    def _diagnose_violation(self, violation: Violation) -> Diagnosis:
+        first_bytes = violation.first_bytes
+        if self.request is not None or not first_bytes or first_bytes[0] in PDU_CLASSES:
+            return self._diagnose("inbound.invalid", detail=violation.text)
+        return self._diagnose(
+            f"inbound.{protocol_of(first_bytes)}", detail=f"its first bytes are {hex_dump(first_bytes)}"
+        )
+
+    # --- deadlines ----------------------------------------------------------------------------------------------------
+
+    def _set_deadline(self) -> None:
+        """Set the deadline that the state calls for, after bytes came or something was sent."""
+        state = self._association.state
+        now = self._loop.time()
+        if state is State.Sta2:
+            return  # ARTIM runs from the connection on, however the bytes of the request trickle in
+        if state is State.Sta13:
+            if not self._is_closing:  # ARTIM again; what else comes does not put it off
+                self._is_closing = True
+                self._watch_until(now + self._timeouts.close)
+        elif self._association.is_partial:
+            if self._partial_since is None or self._association.pdus_received != self._pdus_received:
+                self._partial_since = now
+            self._pdus_received = self._association.pdus_received
+            self._watch_until(self._partial_since + self._timeouts.pdu)
+        else:
+            self._partial_since = None
+            self._watch_until(now + self._timeouts.idle)
+
+    def _watch(self, seconds: float) -> None:
+        self._watch_until(self._loop.time() + seconds)
+
+    def _watch_until(self, deadline: float) -> None:
+        """Set the deadline. The timer is left to fire early and look again, which is cheaper than to exchange it."""
+        self._deadline = deadline
+        if self._timer is None or self._timer.when() > deadline:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(deadline, self._look_at_deadline)
+
+    def _look_at_deadline(self) -> None:
+        self._timer = None
+        if self._loop.time() < self._deadline:
+            self._watch_until(self._deadline)
+        else:
+            self._expire()
+
+    def _expire(self) -> None:
+        state = self._association.state
+        if state is State.Sta2:
+            self._association.artim_expired()
+            self._end(AssociationOutcome.TIMED_OUT, self._diagnose("inbound.silence", timeout=self._timeouts.request))
+        elif state is State.Sta13:
+            self._association.artim_expired()
+        elif state is not State.Sta1:
+            partial = self._association.is_partial
+            code, timeout = (
+                ("inbound.unfinished", self._timeouts.pdu) if partial else ("inbound.idle", self._timeouts.idle)
+            )
+            self._association.abort()
+            self._end(AssociationOutcome.TIMED_OUT, self._diagnose(code, timeout=timeout))
+        self._flush()
+        self._set_deadline()
+        if self._association.is_over:
+            self.cut()  # a peer that does not read would hold up a close for ever

@@ -1,0 +1,217 @@
+"""The node that listens, as a coroutine: it accepts connections, keeps their number in bounds, and decides.
+
+The current peer table comes from a callable; no file and no watcher is known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from typing import TYPE_CHECKING, Any
+
+from minipacs.admission import Admission, admit
+from minipacs.ae_title import broken_rule
+from minipacs.connection import Connection
+from minipacs.diagnosis import Diagnosis, diagnose, symbol, target
+from minipacs.errors import ListenError
+from minipacs.escape import escape
+from minipacs.flood import Flood
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minipacs.association_record import AssociationRecord
+    from minipacs.peers import PeerTable
+    from minipacs.settings import Settings
+    from minipacs.wire.pdu import AssociateRQ
+
+_BACKLOG = 512
+
+logger = logging.getLogger("minipacs")
+
+
+class Listener:
+    """A Verification SCP inside a running event loop.
+
+    Args:
+        settings: who we are, deadlines and limits.
+        peers: returns the table that is in force now.
+        on_end: told of each association at its end.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        peers: Callable[[], PeerTable],
+        on_end: Callable[[AssociationRecord], None] = lambda _: None,
+    ) -> None:
+        self.timeouts = settings.timeouts
+        self.limits = settings.limits
+        self._settings = settings
+        self._peers = peers
+        self._on_end = on_end
+        self._flood = Flood()
+        self._server: asyncio.Server | None = None
+        self._connections: dict[Connection, None] = {}  # in the order in which they came
+        self._waiting: dict[Connection, None] = {}  # those without an association
+        self._associations: set[Connection] = set()
+        self._is_stopping = False
+        self._all_closed = asyncio.Event()
+
+    async def start(self) -> int:
+        """Listen; return the port that is really bound.
+
+        Raises:
+            ListenError: it cannot be; the message says why and what to do.
+        """
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._log_loop_error)
+        host, port = self._settings.host, self._settings.port
+        try:
+            # A name may have several addresses; with a port of the system's choice each would get another.
+            addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            hosts = list(dict.fromkeys(str(address[4][0]) for address in addresses))
+            self._server = await loop.create_server(
+                lambda: Connection(self), hosts if port else hosts[:1], port, backlog=_BACKLOG
+            )
+        except OSError as error:
+            raise ListenError(_cannot_listen(host, port, error)) from None
+        bound: int = self._server.sockets[0].getsockname()[1]
+        return bound
+
+    async def stop(self) -> None:
+        """Take no new connections, give open associations a moment to end, then abort them."""
+        self._is_stopping = True
+        if self._server is not None:
+            self._server.close()
+        for connection in [c for c in self._connections if c not in self._associations]:
+            connection.close()
+        if not await self._wait_until_closed(self.timeouts.stop):
+            for connection in list(self._connections):
+                connection.close()
+            await asyncio.sleep(0)  # what was written leaves before the sockets are cut
+            for connection in list(self._connections):
+                connection.cut()
+            await self._wait_until_closed(self.timeouts.stop)
+
+    def peers_changed(self) -> None:
+        """Abort the associations whose peer the table no longer admits."""
+        for connection in list(self._associations):
+            request = connection.request
+            assert request is not None
+            if self._admit(request, connection.address, is_full=False).rejection is not None:
+                connection.abort("inbound.removed")
+
+    # --- what a connection needs ----------------------------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> None:
+        """Take note of a connection; when there are too many, the oldest without an association gives way."""
+        self._connections[connection] = None
+        self._waiting[connection] = None
+        self._all_closed.clear()
+        if self._is_stopping:
+            connection.close()
+        elif len(self._connections) > self.limits.connections:
+            oldest = next(iter(self._waiting))
+            oldest.cut()
+            self._log_flood(
+                ("connections", oldest.address), logging.WARNING, f"too many connections: {oldest.address} cut"
+            )
+
+    def decide(self, request: AssociateRQ, address: str) -> tuple[Admission, Diagnosis]:
+        """Admit or reject, with the words for it."""
+        is_full = len(self._associations) >= self.limits.associations
+        admission = self._admit(request, address, is_full)
+        if admission.error is not None:
+            logger.error("an admission rule failed", exc_info=admission.error)
+        return admission, self._explain(admission, request, address)
+
+    def admitted(self, connection: Connection) -> None:
+        """Take note that it holds an association now."""
+        self._waiting.pop(connection, None)
+        self._associations.add(connection)
+
+    def ended(self, connection: Connection, record: AssociationRecord | None) -> None:
+        """Take note that its association is over, and tell."""
+        self._associations.discard(connection)
+        if record is None:
+            logger.debug("%s connected and sent nothing", connection.address)
+            return
+        self._on_end(record)
+        level = logging.INFO if record.outcome in {"released", "closed"} else logging.WARNING
+        extra = {"event": "association", "fields": record}
+        if record.calling_ae_title is None:
+            self._log_flood((record.code, record.address), level, str(record), extra)
+        else:
+            logger.log(level, "%s", record, extra=extra)
+
+    def closed(self, connection: Connection) -> None:
+        """Take note that the connection is gone."""
+        self._connections.pop(connection, None)
+        self._waiting.pop(connection, None)
+        self._associations.discard(connection)
+        if not self._connections:
+            self._all_closed.set()
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _admit(self, request: AssociateRQ, address: str, is_full: bool) -> Admission:
+        return admit(request, address, self._peers(), self._settings.ae_title, is_full)
+
+    def _explain(self, admission: Admission, request: AssociateRQ, address: str) -> Diagnosis:
+        if not admission.cause:
+            return Diagnosis("", "", "")
+        calling = request.calling_ae_title
+        cause = admission.cause
+        if cause == "admission.calling-ae-title" and broken_rule(calling) is not None:
+            cause = "admission.unusable-ae-title"
+        near = admission.near_miss
+        return diagnose(
+            cause,
+            calling=escape(calling) or "a peer without an AE title",
+            called=escape(request.called_ae_title) or "nothing",
+            ae_title=self._settings.ae_title,
+            address=address,
+            name=admission.peer.name if admission.peer else symbol(calling),
+            allowed=", ".join(str(network) for network in admission.peer.allow_from) if admission.peer else "",
+            target=target(calling, address),
+            near_miss=f"; it differs from {near} in capitals only" if near else "",
+            detail=escape(str(admission.error)),
+        )
+
+    async def _wait_until_closed(self, seconds: float) -> bool:
+        if not self._connections:
+            return True
+        try:
+            await asyncio.wait_for(self._all_closed.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def _log_flood(self, kind: object, level: int, text: str, extra: dict[str, Any] | None = None) -> None:
+        passed_over = self._flood.take(kind, asyncio.get_running_loop().time())
+        if passed_over is not None:
+            more = f" (and {passed_over} like it before, untold)" if passed_over else ""
+            logger.log(level, "%s%s", text, more, extra=extra)
+
+    def _log_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+            self._log_flood("files", logging.ERROR, f"accepting pauses: {error.strerror}; raise the limit (ulimit -n)")
+        else:
+            logger.error("%s", context.get("message"), exc_info=error)
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> str:
+    place = f"cannot listen on {host} port {port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{place}: the port is in use; stop what listens there, or choose another with --port"
+    if error.errno == errno.EACCES:
+        return f"{place}: ports below 1024 need privileges; choose another with --port (11112 is DICOM's own)"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{place}: that is not an address of this machine; choose one with --host (0.0.0.0: all of them)"
+    if isinstance(error, socket.gaierror):
+        return f"{place}: the name does not resolve; choose an address of this machine with --host"
+    return f"{place}: {error.strerror or error}"

@@ -1,0 +1,192 @@
+"""The peers that we know: values, and the table that a TOML file makes of them.
+
+A table is replaced, never edited. This file watches nothing and knows no command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+from voluptuous import All, Invalid, MultipleInvalid, Optional, Required
+
+from minipacs import rules, toml_file
+from minipacs.ae_title import significant
+from minipacs.errors import PeerTableError
+from minipacs.escape import escape
+
+
+class Peer(Struct, frozen=True):
+    """A remote application entity that we know.
+
+    Attributes:
+        name: what it is called on our command line; empty for one that was named by its address alone.
+        ae_title: admitted as caller, called by us.
+        host: IP address or host name where we call it; None for a peer that only calls us.
+        port: TCP port where we call it; None together with *host*.
+        allow_from: IP addresses and networks from which it may call; empty: any.
+
+    Raises:
+        ValueError: a value breaks the rule for its field, which the message names.
+    """
+
+    name: str
+    ae_title: str
+    host: str | None = None
+    port: int | None = None
+    allow_from: tuple[rules.Network, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check and normalise every field."""
+        if self.name:
+            self._keep("name", rules.peer_name)
+        self._keep("ae_title", rules.ae_title)
+        if self.host is not None or self.port is not None:
+            self._keep("host", rules.host)
+            self._keep("port", rules.port)
+        force_setattr(self, "allow_from", tuple(self._checked("allow_from", rules.network, n) for n in self.allow_from))
+
+    def __str__(self) -> str:
+        """Return ``TITLE@HOST:PORT``, with an IPv6 address in brackets, or the title of a peer that only calls."""
+        if self.host is None:
+            return self.ae_title
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.ae_title}@{host}:{self.port}"
+
+    @classmethod
+    def parse(cls, target: str, name: str = "") -> Peer:
+        """Return the peer at ``TITLE@HOST:PORT``, or the peer with that title that only calls us.
+
+        Raises:
+            ValueError: *target* is neither.
+        """
+        title, at, address = target.rpartition("@")
+        if not at:
+            return cls(name, target)
+        host, colon, port = address.rpartition(":")
+        if not colon or not (port.isascii() and port.isdigit()) or len(port) > 5:
+            raise ValueError(f'target must be TITLE@HOST:PORT, not "{escape(target)}"')
+        if ":" in host and not (host.startswith("[") and host.endswith("]")):
+            raise ValueError(f'target must have its IPv6 address in brackets, not "{escape(target)}"')
+        return cls(name, title, host.removeprefix("[").removesuffix("]"), int(port))
+
+    def _keep(self, field: str, rule: Any) -> None:
+        force_setattr(self, field, self._checked(field, rule, getattr(self, field)))
+
+    @staticmethod
+    def _checked(field: str, rule: Any, value: object) -> Any:
+        try:
+            return rule(value)
+        except Invalid as broken:
+            raise ValueError(f"{field}: {broken.msg}, not {escape(repr(value))}") from None
+
+
+class PeerTable(Mapping[str, Peer]):
+    """The peers that are admitted, by name. An empty table admits nobody.
+
+    Raises:
+        ValueError: two peers have one name or one AE title; both are named.
+    """
+
+    def __init__(self, peers: Iterable[Peer] = ()) -> None:
+        self._by_name: dict[str, Peer] = {}
+        self._by_ae_title: dict[str, Peer] = {}
+        for peer in peers:
+            other = self._by_name.get(peer.name) or self._by_ae_title.get(peer.ae_title)
+            if other is not None:
+                raise ValueError(f"peers {other.name} ({other.ae_title}) and {peer.name} ({peer.ae_title}) collide")
+            self._by_name[peer.name] = peer
+            self._by_ae_title[peer.ae_title] = peer
+
+    def __getitem__(self, name: str) -> Peer:
+        """Return the peer of that name."""
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names, in the order of the file."""
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        """Return how many peers there are."""
+        return len(self._by_name)
+
+    def __repr__(self) -> str:
+        """Return the table as Python."""
+        return f"PeerTable({list(self._by_name.values())!r})"
+
+    def with_ae_title(self, ae_title: str) -> Peer | None:
+        """Return the peer with exactly that AE title (PS3.8 §9.3.2: case matters)."""
+        return self._by_ae_title.get(ae_title)
+
+    @classmethod
+    def parse(cls, data: bytes, source: str = "peers.toml") -> PeerTable:
+        """Return the table that the TOML text *data* describes; *source* names the file in messages.
+
+        Raises:
+            PeerTableError: with every fault of the text.
+        """
+        peers: PeerTable = toml_file.parse(data, source, _FILE, PeerTableError)
+        return peers
+
+    @classmethod
+    def read(cls, path: Path | str) -> PeerTable:
+        """Return the table in the TOML file at *path*.
+
+        Raises:
+            PeerTableError: with every fault of the file.
+        """
+        return cls.parse(toml_file.read_bytes(Path(path), PeerTableError), str(path))
+
+
+def _host_and_port_together(fields: object) -> None:
+    if isinstance(fields, dict) and ("host" in fields) != ("port" in fields):
+        given, missing = ("host", "port") if "host" in fields else ("port", "host")
+        raise Invalid(f"must have {missing} beside {given}, or neither")
+
+
+def _names(peers: object) -> None:
+    faults: list[Invalid] = []
+    for name in peers if isinstance(peers, dict) else ():
+        try:
+            rules.peer_name(name)
+        except Invalid as fault:
+            faults.append(toml_file.KeyInvalid(fault.msg, [name]))
+    if faults:
+        raise MultipleInvalid(faults)
+
+
+def _unlike_titles(peers: object) -> None:
+    """Two peers with one title: which of them calls could not be told."""
+    names: dict[str, str] = {}
+    faults = []
+    for name, fields in peers.items() if isinstance(peers, dict) else ():
+        title = fields.get("ae_title") if isinstance(fields, dict) else None
+        if isinstance(title, str) and names.setdefault(significant(title), name) != name:
+            other = names[significant(title)]
+            faults.append(Invalid(f"must be unlike the title of peers.{escape(other)}", [name, "ae_title"]))
+    if faults:
+        raise MultipleInvalid(faults)
+
+
+def _to_table(content: dict[str, Any]) -> PeerTable:
+    return PeerTable(Peer(name, **fields) for name, fields in content["peers"].items())
+
+
+_PEER = toml_file.every(
+    _host_and_port_together,
+    toml_file.table(
+        {
+            Required("ae_title"): rules.ae_title,
+            Optional("host"): rules.host,
+            Optional("port"): rules.port,
+            Optional("allow_from"): toml_file.array(rules.network),
+        }
+    ),
+)
+
+_PEERS = toml_file.every(_names, _unlike_titles, toml_file.table({str: _PEER}))
+
+_FILE = All(toml_file.table({Optional("peers", default=dict): _PEERS}), _to_table)

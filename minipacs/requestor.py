@@ -1,0 +1,122 @@
+"""An association that we ask for, carried by a blocking socket.
+
+It knows no service: what is asked and answered on the association is the business of its user.
+"""
+
+from __future__ import annotations
+
+import socket
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from minipacs.tcp import acknowledge_at_once, tune
+from minipacs.wire.association import Association
+
+if TYPE_CHECKING:
+    from minipacs.wire.association import Indication
+
+_CHUNK = 1 << 16
+
+
+class Requestor:
+    """The association and its connection.
+
+    Attributes:
+        association: the engine.
+        local_address: the IP address that we call from; empty before the connection is open.
+        failed_addresses: of the addresses of the host, those that did not answer before one did, and why.
+    """
+
+    def __init__(self) -> None:
+        self.association = Association()
+        self.local_address = ""
+        self.failed_addresses: list[str] = []
+        self._socket: socket.socket | None = None
+
+    def connect(self, host: str, port: int, timeout: float) -> None:
+        """Open the connection, trying the addresses of *host* in the order of the resolver.
+
+        Args:
+            host: IP address or host name.
+            port: TCP port.
+            timeout: seconds for all of them.
+
+        Raises:
+            OSError: none of them answers; the error is that of the last.
+        """
+        deadline = perf_counter() + timeout
+        *others, last = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for candidate in others:
+            try:
+                return self._open(candidate, deadline)
+            except OSError as error:
+                self.failed_addresses.append(f"no connection to {candidate[4][0]}: {error.strerror or error}")
+        return self._open(last, deadline)
+
+    def _open(self, candidate: tuple[Any, ...], deadline: float) -> None:
+        family, kind, protocol, _, address = candidate
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(max(deadline - perf_counter(), 0.001))
+            sock.connect(address)
+            tune(sock)
+        except BaseException:
+            sock.close()
+            raise
+        self._socket = sock
+        self.local_address = sock.getsockname()[0]
+
+    def next_indication(self, timeout: float) -> Indication:
+        """Send what there is to send, and return what happens next.
+
+        Args:
+            timeout: seconds to wait for it.
+
+        Raises:
+            TimeoutError: nothing happened.
+        """
+        assert self._socket is not None
+        deadline = perf_counter() + timeout
+        while True:
+            self._send()
+            indication = self.association.next_indication()
+            if indication is not None:
+                self._send()
+                return indication
+            remaining = deadline - perf_counter()
+            if remaining <= 0:
+                raise TimeoutError
+            self._receive(remaining)
+
+    def close(self) -> None:
+        """Send what there is to send, and close."""
+        if self._socket is not None:
+            self._send()
+            self._socket.close()
+            self._socket = None
+
+    def _send(self) -> None:
+        assert self._socket is not None
+        data = self.association.data_to_send()
+        if not data:
+            return
+        try:
+            self._socket.sendall(data)
+        except OSError:
+            # The peer has closed; what it sent before that is still to be read, and tells why.
+            return
+
+    def _receive(self, timeout: float) -> None:
+        assert self._socket is not None
+        self._socket.settimeout(timeout)
+        try:
+            data = self._socket.recv(_CHUNK)
+        except TimeoutError:
+            raise
+        except OSError:
+            data = b""
+        if data:
+            acknowledge_at_once(self._socket)
+            self.association.receive_data(data)
+        else:
+            self.association.connection_closed()

@@ -1,0 +1,98 @@
+"""What a value of our files and options may be, each rule once, in the words that a user reads.
+
+A rule takes a value and returns it, normalised; it raises voluptuous.Invalid with ``must …`` when it is broken.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, TypeAlias
+
+from voluptuous import Invalid
+
+from minipacs.ae_title import broken_rule, significant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+# A bare TOML key, or such keys joined by dots: a name that needs no quoting on the command line either.
+_PEER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+# RFC 1123 §2.1, and underscores, which container networks use; the last label is not a number, or it would be a
+# mistyped IPv4 address.
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*(?!\d+\.?$)[A-Za-z0-9_-]{1,63}\.?"
+)
+
+
+def text(value: object) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        raise Invalid("must be text in quotes")
+    return value
+
+
+def ae_title(value: object) -> str:
+    """An AE title (PS3.5 §6.2); without the spaces around it, which are not significant."""
+    title = text(value)
+    if (broken := broken_rule(title)) is not None:
+        raise Invalid(broken)
+    return significant(title)
+
+
+def peer_name(value: object) -> str:
+    """The name of a peer on our command line."""
+    if not _PEER_NAME.fullmatch(text(value)):
+        raise Invalid("must be a name of 1 to 64 letters, digits, '_', '-' and '.', not beginning with '-' or '.'")
+    return text(value)
+
+
+def host(value: object) -> str:
+    """An IP address or a host name."""
+    name = text(value)
+    try:
+        ip_address(name)
+    except ValueError:
+        if not _HOST_NAME.fullmatch(name):
+            raise Invalid("must be an IP address or a host name") from None
+    return name
+
+
+def network(value: object) -> Network:
+    """An IP address or a network in CIDR notation."""
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    try:
+        return ip_network(text(value))
+    except ValueError:
+        pass
+    try:
+        meant = ip_network(text(value), strict=False)
+    except ValueError:
+        raise Invalid("must be an IP address or a network such as 10.1.2.0/24") from None
+    raise Invalid(f"must be an IP address or a network without host bits, such as {meant}")
+
+
+def integer(least: int, most: int) -> Callable[[object], int]:
+    """An integer from *least* to *most*."""
+
+    def rule(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise Invalid(f"must be {least} to {most}")
+        return value
+
+    return rule
+
+
+def seconds(value: object) -> float:
+    """A time in seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 86_400:
+        raise Invalid("must be more than 0 and at most 86400 seconds")
+    return float(value)
+
+
+port = integer(1, 65_535)
+listening_port = integer(0, 65_535)  # 0: one that is free

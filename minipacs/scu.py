@@ -1,0 +1,284 @@
+"""The Verification SCU: echo(peer) → EchoResult, each phase timed.
+
+One attempt is made, without retry or fallback, so that what is told is what happened.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from time import perf_counter, sleep
+from typing import TYPE_CHECKING
+
+from minipacs.diagnosis import Diagnosis, diagnose, symbol
+from minipacs.echo_result import EchoResult, Outcome
+from minipacs.errors import PDUError
+from minipacs.escape import escape
+from minipacs.recognition import Failed, interrupted, name_of, not_associated, of_context_result, of_status, unreachable
+from minipacs.requestor import Requestor
+from minipacs.wire.dimse import C_ECHO_RSP, SUCCESS, c_echo_rq
+from minipacs.wire.messages import Message
+from minipacs.wire.pdu import Abort, AssociateAC, ReleaseRP, ReleaseRQ
+from minipacs.wire.state_table import State
+from minipacs.wire.verification import request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from minipacs.peers import Peer
+    from minipacs.wire.association import Indication
+
+DEFAULT_TIMEOUT = 10.0
+
+_CONTEXT_ID = 1  # the only one that request() proposes
+_RETRY_PAUSE = 0.25  # seconds between two attempts of echo(…, wait=…)
+_MOST_THREADS = 256
+
+
+def echo(
+    peer: Peer,
+    calling_ae_title: str = "MINIPACS",
+    *,
+    count: int = 1,
+    interval: float = 0.0,
+    timeout: float = DEFAULT_TIMEOUT,
+    wait: float = 0.0,
+    scp_port: int = 11112,
+) -> EchoResult:
+    """Send C-ECHO-RQ to *peer* on one association, and release it.
+
+    Args:
+        peer: whom to call; it has a host and a port.
+        calling_ae_title: our AE title.
+        count: how many echoes.
+        interval: seconds between two of them.
+        timeout: seconds to wait for the connection, and for each answer.
+        wait: seconds for which a failed attempt is made again; 0: one attempt.
+        scp_port: where our own SCP listens, for the advice to register it.
+
+    Returns:
+        What became of it; a peer that says no, or nothing, is a result.
+
+    Raises:
+        ValueError: the peer has no host and port, or a number is out of range.
+    """
+    if peer.host is None or peer.port is None:
+        raise ValueError(f"peer {peer.name or peer.ae_title} has no host and port: it only calls us")
+    if count < 1 or interval < 0 or timeout <= 0:
+        raise ValueError("count must be at least 1, interval at least 0 and timeout more than 0")
+    until = perf_counter() + wait
+    while True:
+        result = _Call(peer, calling_ae_title, timeout, scp_port).run(count, interval)
+        if result.is_success or perf_counter() + _RETRY_PAUSE >= until:
+            return result
+        sleep(_RETRY_PAUSE)
+
+
+def echo_all(peers: Iterable[Peer], call: Callable[[Peer], EchoResult] = echo) -> Iterator[EchoResult]:
+    """Call many peers side by side and yield their results in order, each as soon as it is its turn.
+
+    Args:
+        peers: whom to call.
+        call: what to do with each, such as ``functools.partial(echo, timeout=2)``.
+    """
+    errands = [_Errand(peer) for peer in peers]
+    waiting = iter(errands)
+    lock = threading.Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                errand = next(waiting, None)
+            if errand is None:
+                return
+            errand.run(call)
+
+    for _ in range(min(len(errands), _MOST_THREADS)):
+        threading.Thread(target=work, daemon=True).start()  # daemon: Ctrl-C does not wait for silent peers
+    for errand in errands:
+        yield errand.result()
+
+
+class _Errand:
+    """One call of many, done by some thread."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._done = threading.Event()
+        self._result: EchoResult | None = None
+        self._error: Exception | None = None
+
+    def run(self, call: Callable[[Peer], EchoResult]) -> None:
+        try:
+            self._result = call(self._peer)
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that asks for the result
+            self._error = error
+        self._done.set()
+
+    def result(self) -> EchoResult:
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+        assert self._result is not None
+        return self._result
+
+
+class _Call:
+    """One association with one peer, from connect to close."""
+
+    def __init__(self, peer: Peer, calling_ae_title: str, timeout: float, scp_port: int) -> None:
+        self._peer = peer
+        self._calling_ae_title = calling_ae_title
+        self._timeout = timeout
+        self._scp_port = scp_port
+        self._requestor = Requestor()
+        self._association = self._requestor.association
+        self._times: dict[str, float] = {}
+        self._echo_times: list[float] = []
+        self._statuses: list[int] = []
+        self._observations: list[str] = []
+
+    def run(self, count: int, interval: float) -> EchoResult:
+        """Go through the phases as far as they lead, and end what is open."""
+        failed = None
+        with self._timed("total"):
+            try:
+                self._connect()
+                self._associate()
+                self._echo(count, interval)
+            except Failed as failure:
+                failed = failure
+            self._end()
+        return self._result(count, failed)
+
+    def _connect(self) -> None:
+        assert self._peer.host is not None
+        assert self._peer.port is not None
+        try:
+            with self._timed("connect"):
+                self._requestor.connect(self._peer.host, self._peer.port, self._timeout)
+        except (OSError, UnicodeError) as error:
+            raise unreachable(error) from None
+
+    def _associate(self) -> None:
+        with self._timed("associate"):
+            self._association.associate(request(self._calling_ae_title, self._peer.ae_title))
+            self._association.connected()
+            try:
+                answer = self._requestor.next_indication(self._timeout)
+            except TimeoutError:
+                raise Failed(Outcome.NO_ASSOCIATION, "no-association.silence") from None
+        if not isinstance(answer, AssociateAC):
+            raise not_associated(answer)
+        if _CONTEXT_ID not in self._association.accepted_contexts:
+            result = next((c.result for c in answer.contexts if c.context_id == _CONTEXT_ID), None)
+            detail = "no result" if result is None else f"result {result}"
+            raise Failed(Outcome.NO_CONTEXT, of_context_result(result), detail)
+
+    def _echo(self, count: int, interval: float) -> None:
+        for number in range(count):
+            if number:
+                self._pause(interval)
+            message_id = number % 0xFFFF + 1
+            started = perf_counter()
+            self._association.send(_CONTEXT_ID, c_echo_rq(message_id))
+            self._statuses.append(self._next_status(message_id))
+            self._echo_times.append((perf_counter() - started) * 1000)
+        failures = [status for status in self._statuses if status != SUCCESS]
+        if failures:
+            raise Failed(Outcome.FAILURE, of_status(failures[-1]), f"0x{failures[-1]:04X}")
+
+    def _next_status(self, message_id: int) -> int:
+        try:
+            indication = self._requestor.next_indication(self._timeout)
+        except TimeoutError:
+            raise Failed(Outcome.NO_RESPONSE, "no-response.silence") from None
+        if not isinstance(indication, Message):
+            raise interrupted(indication)
+        command = indication.command
+        if command.command_field != C_ECHO_RSP or command.status is None:
+            text = f"command 0x{command.command_field:04X} instead of a C-ECHO-RSP with a status"
+        elif command.message_id_being_responded_to != message_id:
+            text = f"C-ECHO-RSP to message {command.message_id_being_responded_to}, not to {message_id}"
+        else:
+            return command.status
+        self._association.refuse(PDUError(text, Abort.UNEXPECTED_PDU))
+        raise Failed(Outcome.ABORTED, "aborted.invalid", text)
+
+    def _pause(self, interval: float) -> None:
+        """Wait until the next echo; what a peer sends unasked ends the call."""
+        try:
+            indication = self._requestor.next_indication(interval)
+        except TimeoutError:
+            return
+        raise interrupted(indication)
+
+    def _end(self) -> None:
+        """End what is open as the standard wants it, and close."""
+        if self._association.state is State.Sta6 and self._is_answered():
+            self._release()
+        elif self._association.state is State.Sta8:
+            self._association.reply_release()
+        if self._association.state not in {State.Sta1, State.Sta13}:
+            self._association.abort()
+        self._requestor.close()
+
+    def _is_answered(self) -> bool:
+        """Whether no response is owed to us: a peer that hangs would not answer the release either."""
+        return len(self._echo_times) == len(self._statuses)
+
+    def _release(self) -> None:
+        answer: Indication | None = None
+        try:
+            with self._timed("release"):
+                self._association.release()
+                answer = self._requestor.next_indication(self._timeout)
+                if isinstance(answer, ReleaseRQ):  # a collision: both sides ask (PS3.8 §7.2.3)
+                    self._association.reply_release()
+                    answer = self._requestor.next_indication(self._timeout)
+        except TimeoutError:
+            self._observations.append("the release was not answered: the peer keeps its associations")
+        else:
+            if not isinstance(answer, ReleaseRP):
+                self._observations.append(f"the release was answered by {name_of(answer)}")
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        """Keep how long the phase took, in milliseconds, when it was gone through."""
+        started = perf_counter()
+        yield
+        self._times[phase] = (perf_counter() - started) * 1000
+
+    def _result(self, count: int, failed: Failed | None) -> EchoResult:
+        diagnosis = self._diagnose(failed) if failed else Diagnosis("", "", "")
+        return EchoResult(
+            peer=self._peer,
+            outcome=failed.outcome if failed else Outcome.SUCCESS,
+            code=diagnosis.code,
+            reason=diagnosis.reason,
+            fix=diagnosis.fix,
+            status=self._statuses[-1] if self._statuses else None,
+            observations=(*self._requestor.failed_addresses, *self._association.observations, *self._observations),
+            requested=count,
+            echoes=self._statuses.count(SUCCESS),
+            connect_ms=self._times.get("connect"),
+            associate_ms=self._times.get("associate"),
+            echo_times_ms=tuple(self._echo_times),
+            release_ms=self._times.get("release"),
+            total_ms=self._times["total"],
+        )
+
+    def _diagnose(self, failed: Failed) -> Diagnosis:
+        return diagnose(
+            failed.code,
+            called=escape(self._peer.ae_title),
+            calling=escape(self._calling_ae_title),
+            host=escape(str(self._peer.host)),
+            port=self._peer.port,
+            local_host=self._requestor.local_address,
+            local_port=self._scp_port,
+            symbol=symbol(self._calling_ae_title),
+            timeout=self._timeout,
+            codes=failed.codes,
+            detail=escape(failed.detail),
+        )

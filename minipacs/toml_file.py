@@ -1,0 +1,177 @@
+"""A TOML file read whole or not at all: every fault in it is told at once, each in a line of its own.
+
+It knows no key of any file; each file brings its schema.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+import tomli
+from voluptuous import Invalid, Marker, MultipleInvalid, RequiredFieldInvalid, Schema
+
+from minipacs.escape import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from minipacs.errors import FileError
+
+SIZE_LIMIT = 4 << 20
+"""Bytes. 5 000 peers take half of one MiB."""
+
+_MOST_SHOWN = 60
+
+
+class KeyInvalid(Invalid):
+    """The key itself is at fault, not its value."""
+
+
+def table(fields: Mapping[Any, Any]) -> Callable[[object], dict[str, Any]]:
+    """Return the rule for a TOML table with these *fields*: voluptuous markers or key rules, each with its rule."""
+    schema = Schema(dict(fields))
+    known = [str(key) for key in fields if isinstance(key, Marker)]
+
+    def rule(value: object) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise Invalid("must be a table")
+        try:
+            return schema(value)  # type: ignore[no-any-return]
+        except MultipleInvalid as invalid:
+            raise MultipleInvalid([_in_our_words(fault, known) for fault in invalid.errors]) from None
+
+    return rule
+
+
+def every(*checks: Callable[[object], Any]) -> Callable[[object], Any]:
+    """Return the rule that is kept when all *checks* are; unlike voluptuous.All it tells the faults of each.
+
+    Each is handed the value as it stands in the file; the result is that of the last.
+    """
+
+    def rule(value: object) -> Any:
+        faults: list[Invalid] = []
+        result = None
+        for check in checks:
+            try:
+                result = check(value)
+            except MultipleInvalid as invalid:
+                faults += invalid.errors
+            except Invalid as invalid:
+                faults.append(invalid)
+        if faults:
+            raise MultipleInvalid(faults)
+        return result
+
+    return rule
+
+
+def array(item: Callable[[object], Any]) -> Callable[[object], tuple[Any, ...]]:
+    """Return the rule for a TOML array whose members keep the rule *item*."""
+    schema = Schema([item])
+
+    def rule(value: object) -> tuple[Any, ...]:
+        if not isinstance(value, list | tuple):
+            raise Invalid("must be an array")
+        return tuple(schema(list(value)))
+
+    return rule
+
+
+def read_bytes(path: Path, error: type[FileError]) -> bytes:
+    """Return the content of the file at *path*, at most one byte over the limit; *error* when it cannot be read."""
+    try:
+        # Non-blocking, for a named pipe without a writer would hold us for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise error([f"{path}: file: must be a regular file, not a folder or device"])
+            if status.st_size > SIZE_LIMIT:
+                raise error([_too_large(str(path), status.st_size)])
+            return file.read(SIZE_LIMIT + 1)
+    except OSError as fault:
+        raise error([f"{path}: file: must be readable, not {_shown(fault.strerror)}"]) from None
+
+
+def parse(data: bytes, source: str, schema: Callable[[object], Any], error: type[FileError]) -> Any:
+    """Return what *schema* makes of the TOML text *data*.
+
+    Args:
+        data: the content of the file.
+        source: the name of the file in messages.
+        schema: a rule, as table() gives it.
+        error: the exception to raise with every fault.
+    """
+    if len(data) > SIZE_LIMIT:
+        raise error([_too_large(source, len(data))])
+    try:
+        text = data.decode("utf-8-sig")  # Windows editors begin a file with a byte order mark
+        content = tomli.loads(text)
+        return schema(content)
+    except UnicodeDecodeError as fault:
+        raise error([f"{source}: byte {fault.start}: must be UTF-8, not 0x{data[fault.start]:02X}"]) from None
+    except tomli.TOMLDecodeError as fault:
+        raise error([_not_toml(source, text, fault)]) from None
+    except Invalid as fault:
+        faults = fault.errors if isinstance(fault, MultipleInvalid) else [fault]
+        raise error([_line(source, fault, content) for fault in faults]) from None
+    except (ValueError, RecursionError) as fault:  # an integer of thousands of digits, arrays nested without end
+        raise error([f"{source}: file: must be TOML, not {_shown(str(fault))}"]) from None
+
+
+def _too_large(source: str, size: int) -> str:
+    return f"{source}: size: must be at most {SIZE_LIMIT} bytes, not {size}"
+
+
+def _not_toml(source: str, text: str, fault: tomli.TOMLDecodeError) -> str:
+    lines = text.splitlines()
+    line = lines[fault.lineno - 1] if fault.lineno <= len(lines) else ""
+    place = f"line {fault.lineno}, column {fault.colno}"
+    return f"{source}: {place}: must be TOML ({escape(fault.msg)}), not {_shown(line.strip())}"
+
+
+def _in_our_words(fault: Invalid, known: Iterable[str]) -> Invalid:
+    if isinstance(fault, RequiredFieldInvalid):
+        return RequiredFieldInvalid("must be given", fault.path)
+    if len(fault.path) == 1 and fault.msg == "extra keys not allowed":
+        return KeyInvalid(_known_key_rule(str(fault.path[0]), list(known)), fault.path)
+    return fault
+
+
+def _known_key_rule(key: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    nearest = get_close_matches(key, known, n=1)
+    return f"must be a known key (nearest: {nearest[0]})" if nearest else f"must be one of {', '.join(known)}"
+
+
+def _line(source: str, fault: Invalid, content: Any) -> str:
+    value = content
+    key = ""
+    for step in fault.path:
+        key += f"[{step}]" if isinstance(step, int) else f".{escape(str(step))}"
+        value = value[step] if isinstance(step, int) or step in value else None
+    if isinstance(fault, RequiredFieldInvalid):
+        shown = "left out"
+    else:
+        shown = _shown(str(fault.path[-1]) if isinstance(fault, KeyInvalid) else value)
+    return f"{source}: {key.removeprefix('.')}: {fault.msg}, not {shown}"
+
+
+def _shown(value: object) -> str:
+    """Return *value* on one line, as it would stand in the file, cut where it is long."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{escape(value[:_MOST_SHOWN])}{"…" if len(value) > _MOST_SHOWN else ""}"'
+    if isinstance(value, dict):
+        return "a table"
+    try:
+        shown = escape(str(value))
+    except ValueError:  # Python prints no integer of more than 4 300 digits
+        return "a number of thousands of digits"
+    return shown if len(shown) <= _MOST_SHOWN else shown[:_MOST_SHOWN] + "…"
