@@ -68,5 +68,9 @@ class AssociationRecord(Struct, frozen=True, kw_only=True):
                 line += f"; {word}: {text}" if word != "reason" else f": {text}"
         return line
 
+    def as_fields(self) -> dict[str, object]:
+        """Return what a machine reads, by name."""
+        return {name: getattr(self, name) for name in self.__struct_fields__ if name != "code"}
+
 
 NOTHING_TO_SAY = Diagnosis("", "", "")

@@ -18,6 +18,7 @@ from minipacs.diagnosis import Diagnosis, diagnose, symbol, target
 from minipacs.errors import ListenError
 from minipacs.escape import escape
 from minipacs.flood import Flood
+from minipacs.rules import network_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,7 +142,7 @@ class Listener:
             return
         self._on_end(record)
         level = logging.INFO if record.outcome in {"released", "closed"} else logging.WARNING
-        extra = {"event": "association", "fields": record}
+        extra: dict[str, object] = {"event": "association", "fields": record.as_fields()}
         if record.calling_ae_title is None:
             self._log_flood((record.code, record.address), level, str(record), extra)
         else:
@@ -175,7 +176,7 @@ class Listener:
             ae_title=self._settings.ae_title,
             address=address,
             name=admission.peer.name if admission.peer else symbol(calling),
-            allowed=", ".join(str(network) for network in admission.peer.allow_from) if admission.peer else "",
+            allowed=", ".join(network_text(network) for network in admission.peer.allow_from) if admission.peer else "",
             target=target(calling, address),
             near_miss=f"; it differs from {near} in capitals only" if near else "",
             detail=escape(str(admission.error)),
@@ -190,7 +191,7 @@ class Listener:
             return False
         return True
 
-    def _log_flood(self, kind: object, level: int, text: str, extra: dict[str, Any] | None = None) -> None:
+    def _log_flood(self, kind: object, level: int, text: str, extra: dict[str, object] | None = None) -> None:
         passed_over = self._flood.take(kind, asyncio.get_running_loop().time())
         if passed_over is not None:
             more = f" (and {passed_over} like it before, untold)" if passed_over else ""

@@ -95,9 +95,12 @@ class PeerTable(Mapping[str, Peer]):
         self._by_name: dict[str, Peer] = {}
         self._by_ae_title: dict[str, Peer] = {}
         for peer in peers:
-            other = self._by_name.get(peer.name) or self._by_ae_title.get(peer.ae_title)
+            if peer.name in self._by_name:
+                raise ValueError(f"peers.{peer.name}: must be a name of its own, not one that is in the table")
+            other = self._by_ae_title.get(peer.ae_title)
             if other is not None:
-                raise ValueError(f"peers {other.name} ({other.ae_title}) and {peer.name} ({peer.ae_title}) collide")
+                rule = f"must be unlike the title of peers.{other.name}"
+                raise ValueError(f'peers.{peer.name}.ae_title: {rule}, not "{peer.ae_title}"')
             self._by_name[peer.name] = peer
             self._by_ae_title[peer.ae_title] = peer
 

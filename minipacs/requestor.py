@@ -45,7 +45,7 @@ class Requestor:
             OSError: none of them answers; the error is that of the last.
         """
         deadline = perf_counter() + timeout
-        *others, last = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        *others, last = socket.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM)
         for candidate in others:
             try:
                 return self._open(candidate, deadline)

@@ -94,5 +94,10 @@ def seconds(value: object) -> float:
     return float(value)
 
 
+def network_text(network: Network) -> str:
+    """Return *network* as it would stand in the peer table: one address without its prefix length."""
+    return str(network.network_address if network.num_addresses == 1 else network)
+
+
 port = integer(1, 65_535)
 listening_port = integer(0, 65_535)  # 0: one that is free

@@ -1,0 +1,5 @@
+"""`python -m minipacs` is `minipacs`."""
+
+from minipacs.cli import main
+
+main()

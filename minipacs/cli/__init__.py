@@ -1,0 +1,77 @@
+"""The command line: one file a command, imported when that command is called. The library does the work."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from minipacs import __version__
+from minipacs.errors import FileError, ListenError
+
+OK, FAILED, USAGE, CANNOT_LISTEN, INTERRUPTED = 0, 1, 2, 3, 130
+
+# Name → what it does, in the order of `minipacs --help`. The command is `command` in minipacs.cli.NAME.
+_COMMANDS = {
+    "serve": "Listen, admit the peers of the table, answer their echoes.",
+    "echo": "Echo peers and say why when that fails.",
+    "peers": "List, check and edit the peer table.",
+    "init": "Write a commented conf/ to begin with.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when the command is asked for: starting time is felt in every script."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"minipacs.cli.{name}").command
+        return command
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Examples:
+  minipacs serve                            a node, with the peers of conf/peers.toml
+  minipacs echo orthanc                     echo a peer of the table
+  minipacs echo ORTHANC@127.0.0.1:4242      echo any AE
+  minipacs peers add ct1 CT1@10.0.0.5:104   admit it, and know where it is
+""",
+)
+@click.version_option(__version__, prog_name="minipacs", message="%(prog)s %(version)s")
+def cli() -> None:
+    """A bidirectional DICOM test node: it is pinged, it pings back, and it says why when that fails."""
+
+
+def main() -> NoReturn:
+    """Run the command line, and exit with a code that tells the truth."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except FileError as error:
+        for fault in error.faults:
+            click.echo(fault, err=True)
+        code = USAGE
+    except ListenError as error:
+        click.echo(f"minipacs: {error}", err=True)
+        code = CANNOT_LISTEN
+    except (click.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    except BrokenPipeError:  # `minipacs … | head`
+        sys.stderr.close()
+        code = FAILED
+    sys.exit(code)

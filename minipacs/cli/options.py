@@ -1,0 +1,103 @@
+"""The options that every command has, each written down here and nowhere else."""
+
+from __future__ import annotations
+
+from functools import wraps
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+from msgspec.structs import replace
+from voluptuous import Invalid
+
+from minipacs.cli import USAGE
+from minipacs.escape import escape
+from minipacs.settings import NODE_RULES, find_file, read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from minipacs.peers import Peer
+    from minipacs.settings import Settings
+
+
+class Refused(click.ClickException):
+    """What was asked for cannot be, for what our files say; the command line itself is right."""
+
+    exit_code = USAGE
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Say so in one line, without the usage."""
+        click.echo(f"minipacs: {self.format_message()}", file=file, err=file is None)
+
+
+class Rule(click.ParamType[Any]):
+    """An option value that keeps one of our rules."""
+
+    def __init__(self, name: str, rule: Callable[[object], Any], read: Callable[[str], object] = str) -> None:
+        self.name = name
+        self._rule = rule
+        self._read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value as the rule makes it, or fail with the rule and the value."""
+        try:
+            return self._rule(self._read(value))
+        except ValueError:
+            self.fail(f"must be a number, not {escape(str(value))}", param, ctx)
+        except Invalid as broken:
+            self.fail(f"{broken.msg}, not {escape(str(value))}", param, ctx)
+
+
+_OPTIONS = (
+    click.option(
+        "--config",
+        metavar="FILE",
+        help="Settings; else $MINIPACS_CONFIG, else conf/minipacs.toml if there is one, else the defaults.",
+    ),
+    click.option("--peers", metavar="FILE", help="The peer table; else as the settings say (conf/peers.toml)."),
+    click.option(
+        "--ae-title", metavar="TITLE", type=Rule("title", NODE_RULES["ae_title"]), help="Our AE title (MINIPACS)."
+    ),
+    click.option(
+        "--host", metavar="HOST", type=Rule("host", NODE_RULES["host"]), help="Where our SCP listens (127.0.0.1)."
+    ),
+    click.option(
+        "--port",
+        metavar="PORT",
+        type=Rule("port", NODE_RULES["port"], int),
+        help="Its TCP port (11112); 0: a free one.",
+    ),
+)
+
+
+def with_settings(function: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the common options, and hand it the settings that they make."""
+
+    @wraps(function)
+    def command(*args: Any, config: str | None, peers: str | None, **kwargs: Any) -> int:
+        settings = read_settings(find_file(config))
+        given = {name: kwargs.pop(name) for name in ("ae_title", "host", "port")}
+        if peers is not None:
+            given["peers"] = Path(peers)
+        settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
+        return function(*args, settings=settings, **kwargs)
+
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def unknown_peer(name: str, table: Mapping[str, Peer], settings: Settings) -> Refused:
+    """Return the error for a name that the table does not have, with the nearest that it has."""
+    return Refused(f"no peer is called {escape(name)} in {settings.peers}{_nearest(name, table)}")
+
+
+def _nearest(name: str, table: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    names = list(table)
+    if not names:
+        return "; it has no peers: minipacs peers add NAME TITLE@HOST:PORT, or echo TITLE@HOST:PORT"
+    nearest = get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {nearest[0]}?" if nearest else f"; it has {', '.join(sorted(names)[:10])}"

@@ -1,0 +1,107 @@
+"""minipacs peers: the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from minipacs.cli import OK
+from minipacs.cli.options import Rule, unknown_peer, with_settings
+from minipacs.peers import Peer, PeerTable
+from minipacs.rules import network, network_text, peer_name
+
+if TYPE_CHECKING:
+    from minipacs.rules import Network
+    from minipacs.settings import Settings
+
+
+@click.group(
+    name="peers",
+    invoke_without_command=True,
+    epilog="""\b
+Examples:
+  minipacs peers                                   the table
+  minipacs peers check                             is the file valid? every fault, a line each
+  minipacs peers add ct1 CT1@10.0.0.5:104          admit CT1, and know where to call it
+  minipacs peers add ct2 CT2 --allow-from 10.0.0.0/24   one that only calls us, from there
+  minipacs peers remove ct1
+""",
+)
+@click.option("--json", "is_json", is_flag=True, help="One JSON object a line.")
+@with_settings
+@click.pass_context
+def command(context: click.Context, is_json: bool, settings: Settings) -> int:
+    """List the peer table; check and edit it."""
+    if context.invoked_subcommand is None:
+        return _list(settings, is_json)
+    return OK
+
+
+def _list(settings: Settings, is_json: bool) -> int:
+    from minipacs.report import peer_as_json
+
+    table = PeerTable.read(settings.peers)
+    width = max((len(name) for name in table), default=0)
+    for name, peer in table.items():
+        if is_json:
+            click.echo(peer_as_json(peer))
+        else:
+            where = f"  from {', '.join(map(network_text, peer.allow_from))}" if peer.allow_from else ""
+            click.echo(f"{name.ljust(width)}  {peer}{where}")
+    if not table:
+        click.echo(f"{settings.peers} has no peers: nobody is admitted", err=True)
+    return OK
+
+
+@command.command(epilog="Exit code: 0 valid, 2 not.")
+@click.argument("file", metavar="[FILE]", required=False)
+@with_settings
+def check(file: str | None, settings: Settings) -> int:
+    """Say whether FILE (else the table of the settings) is valid."""
+    path = Path(file) if file else settings.peers
+    table = PeerTable.read(path)
+    click.echo(f"{path}: valid, {len(table)} peer{'' if len(table) == 1 else 's'}")
+    return OK
+
+
+@command.command()
+@click.argument("name", type=Rule("name", peer_name))
+@click.argument("target", metavar="TITLE[@HOST:PORT]")
+@click.option(
+    "--allow-from",
+    metavar="NETWORK",
+    multiple=True,
+    type=Rule("network", network),
+    help="IP address or network that it may call from; can be repeated. Without it: any.",
+)
+@with_settings
+def add(name: str, target: str, allow_from: tuple[Network, ...], settings: Settings) -> int:
+    """Add the peer NAME; leave out @HOST:PORT for one that only calls us."""
+    from msgspec.structs import replace
+
+    from minipacs.peer_file import add_peer
+
+    try:
+        peer = replace(Peer.parse(target, name), allow_from=allow_from)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    add_peer(settings.peers, peer)
+    click.echo(f"{settings.peers}: added {name}, {peer}")
+    return OK
+
+
+@command.command()
+@click.argument("name")
+@with_settings
+def remove(name: str, settings: Settings) -> int:
+    """Remove the peer NAME."""
+    from minipacs.peer_file import remove_peer
+
+    try:
+        remove_peer(settings.peers, name)
+    except KeyError:
+        raise unknown_peer(name, PeerTable.read(settings.peers), settings) from None
+    click.echo(f"{settings.peers}: removed {name}")
+    return OK

@@ -1,0 +1,45 @@
+"""A line on the terminal that tells that something is under way, once it takes more than a second."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from time import monotonic
+from typing import Self
+
+
+class Progress:
+    """Shows *text* and the seconds that went by, for as long as a ``with`` block runs; only on a terminal."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._is_over = threading.Event()
+        self._shown = threading.Lock()
+        self._thread = threading.Thread(target=self._run, daemon=True) if sys.stderr.isatty() else None
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        if self._thread is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End, and leave no trace."""
+        self._is_over.set()
+        if self._thread is not None:
+            self._thread.join()
+            self.clear()
+
+    def clear(self) -> None:
+        """Take the line away, for another to be written in its place."""
+        if self._thread is not None:
+            with self._shown:
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
+
+    def _run(self) -> None:
+        started = monotonic()
+        while not self._is_over.wait(1):
+            with self._shown:
+                sys.stderr.write(f"\r\x1b[K{self._text} … {monotonic() - started:.0f} s")
+                sys.stderr.flush()

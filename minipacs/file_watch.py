@@ -1,0 +1,175 @@
+"""Tells that a file may have changed, whichever way: written, renamed over, a link on its way exchanged, deleted.
+
+The folders are watched, not the file: an editor that saves atomically puts another file in its place. It does not
+read the file and knows nothing of what is in it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from watchdog.observers.api import BaseObserver, ObservedWatch
+
+TELLS_CLOSE = sys.platform == "linux"
+"""Whether the system tells that a writer has closed a file."""
+
+_EVENTS: list[type[FileSystemEvent]] = [
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+]
+
+_MOST_LINKS = 40  # as the kernel: more is a loop
+
+
+class Change(Enum):
+    """What happened to the file, or to something on its way."""
+
+    WRITING = "its content changes, and the writer has not closed it"
+    CREATED = "it is there; whether it is written still is not known"
+    COMPLETE = "it was closed after writing"
+    REPLACED = "something whole took the place of it, or of a link or folder on its way, or it is gone"
+
+
+_CHANGES: dict[type[FileSystemEvent], Change] = {
+    DirCreatedEvent: Change.CREATED,
+    FileModifiedEvent: Change.WRITING,
+    FileCreatedEvent: Change.CREATED,
+    FileClosedEvent: Change.COMPLETE,
+}
+
+
+class FileWatch:
+    """Watches every folder on which the file at *path* depends.
+
+    Args:
+        path: the file; it need not exist, nor its folder.
+        told: called in a thread of the watcher for each change; it must be quick.
+    """
+
+    def __init__(self, path: Path, told: Callable[[Change], None]) -> None:
+        self._path = path.absolute()
+        self._told = told
+        self._observer: BaseObserver = Observer()
+        self._watches: dict[str, tuple[ObservedWatch, tuple[int, int]]] = {}
+        self._names: dict[str, set[str]] = {}
+
+    def start(self) -> None:
+        """Watch.
+
+        Raises:
+            OSError: the system lets us watch no more folders.
+        """
+        self._observer.start()
+        self.update()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._observer.stop()
+        self._observer.join()
+
+    def update(self) -> None:
+        """Follow the links anew, after a change; a folder that went and came again is another folder.
+
+        Raises:
+            OSError: the system lets us watch no more folders.
+        """
+        while True:
+            self._names = folders_on_the_way(self._path)
+            wanted = {folder: _identity(folder) for folder in self._names}
+            if wanted == {folder: identity for folder, (_, identity) in self._watches.items()}:
+                return
+            for folder in [f for f, (_, identity) in self._watches.items() if wanted.get(f) != identity]:
+                with suppress(KeyError):
+                    self._observer.unschedule(self._watches.pop(folder)[0])
+            for folder, identity in wanted.items():
+                if folder not in self._watches and identity is not None:
+                    with suppress(FileNotFoundError, NotADirectoryError):  # gone meanwhile: look again
+                        watch = self._observer.schedule(_Handler(self), folder, event_filter=_EVENTS)
+                        self._watches[folder] = (watch, identity)
+
+    def take(self, event: FileSystemEvent) -> None:
+        """Pass on what concerns us; in a folder such as /tmp most does not."""
+        paths = (os.fsdecode(event.src_path), os.fsdecode(event.dest_path))
+        if not any(self._concerns(path) for path in paths if path):
+            return
+        change = _CHANGES.get(type(event), Change.REPLACED)
+        if change is Change.CREATED and os.path.islink(paths[0]):
+            change = Change.REPLACED  # a link is whole as soon as it is there
+        self._told(change)
+
+    def _concerns(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        return name in self._names.get(folder, ()) or path in self._names
+
+
+class _Handler(FileSystemEventHandler):
+    def __init__(self, watch: FileWatch) -> None:
+        self._watch = watch
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        self._watch.take(event)
+
+
+def folders_on_the_way(path: Path) -> dict[str, set[str]]:
+    """Return the folders to watch for *path*, and in each the names that matter.
+
+    These are: the folder of each link on the way, the folder that the file is really in and the one above it, or the
+    last that exists when something on the way is missing.
+    """
+    names: dict[str, set[str]] = {}
+    todo = list(reversed(path.parts[1:]))
+    folder, above = path.anchor, ""
+    links = 0
+    while todo:
+        name = todo.pop()
+        step = os.path.join(folder, name)
+        if os.path.islink(step) and links < _MOST_LINKS:
+            links += 1
+            names.setdefault(folder, set()).add(name)
+            target = Path(folder, os.readlink(step))
+            todo += reversed(Path(os.path.normpath(target)).parts[1:])
+            folder, above = path.anchor, ""
+        elif todo and os.path.isdir(step):
+            folder, above = step, folder
+        else:  # the file itself, or the first thing that is missing
+            names.setdefault(folder, set()).add(name)
+            if above:
+                names.setdefault(above, set()).add(os.path.basename(folder))
+            break
+    return names
+
+
+def _identity(folder: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

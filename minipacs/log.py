@@ -1,0 +1,65 @@
+"""Logging as the command line sets it up: text for people, JSON for machines. The library configures none."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+_COLOURS = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m"}
+
+
+class TextFormatter(logging.Formatter):
+    """One line a record: local time, level, text; coloured by level on a terminal."""
+
+    def __init__(self, *, colour: bool) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
+        self._colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = super().format(record)
+        colour = _COLOURS.get(record.levelno) if self._colour else None
+        return f"{colour}{line}\x1b[0m" if colour else line
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object a line: ``time`` (RFC 3339, UTC), ``level``, ``event``, and what the event carries.
+
+    A record that was logged with ``extra={"event": …, "fields": …}`` carries its fields; any other is a ``message``.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, Any] = {
+            "time": time.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", "message"),
+        }
+        fields = getattr(record, "fields", None)
+        if fields is None:
+            line["message"] = record.getMessage()
+            if record.exc_info:
+                line["exception"] = self.formatException(record.exc_info)
+        else:
+            line |= fields
+        return msgspec.json.encode(line).decode()
+
+
+def configure(log_format: str, *, debug: bool) -> None:
+    """Send what minipacs logs to standard error.
+
+    Args:
+        log_format: ``text`` or ``json``.
+        debug: whether debug records are shown.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter(colour=sys.stderr.isatty()))
+    logger = logging.getLogger("minipacs")
+    logger.handlers = [handler]
+    logger.setLevel(logging.DEBUG if debug else logging.INFO)
+    logger.propagate = False

@@ -1,0 +1,195 @@
+"""The peer table that follows its file: read, checked, and only then exchanged.
+
+A reader takes `live.current`, once for what it does, and no lock. One thread of ours alone writes it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from minipacs.errors import PeerTableError
+from minipacs.file_watch import TELLS_CLOSE, Change, FileWatch
+from minipacs.peers import PeerTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_WRITER_PATIENCE = 0.8 if TELLS_CLOSE else 0.2
+"""Seconds without a change after which a file that its writer does not close is read all the same."""
+
+# How long to wait, in seconds, for more of the same after each change. A rename is whole at once; a file that was
+# created may be one that was moved here, or one to which nothing is written yet.
+_PAUSES = {
+    Change.REPLACED: 0.0,
+    Change.COMPLETE: 0.03,
+    Change.CREATED: 0.05,
+    Change.WRITING: _WRITER_PATIENCE,
+}
+
+CONFIRMATION = 0.2
+"""Seconds for which a fault, a file that is gone, or a table without peers has to last before it counts.
+
+Editors truncate, then write; what is seen between is not what anybody meant.
+"""
+
+_NOW, _STOP = object(), object()
+
+_MOST_NAMED = 20  # in one line; the JSON log has them all
+
+
+class Reload(Struct, frozen=True, kw_only=True):
+    """What came of reading the file again; exactly what a user has to know.
+
+    Attributes:
+        source: the file.
+        added: names of peers that are new.
+        removed: names of peers that are gone.
+        changed: names of peers that are not as they were.
+        count: how many peers are in force now.
+        faults: why the file was not taken, a line each; empty when it was.
+    """
+
+    source: str
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    count: int = 0
+    faults: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return it as one line."""
+        peers = f"{self.count} peer{'' if self.count == 1 else 's'}"
+        if self.faults:
+            return f"peers: the last good table stays in force ({peers}): {'; '.join(self.faults)}"
+        marked = (("+", self.added), ("-", self.removed), ("~", self.changed))
+        names = [f"{mark}{name}" for mark, group in marked for name in group]
+        if not names:
+            return f"peers: {self.source} is valid again, and as it was ({peers})"
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        return f"peers: {' '.join(names[:_MOST_NAMED])}{more} ({peers})"
+
+
+class LivePeerTable:
+    """The table in the file at *path*, for as long as a ``with`` block runs.
+
+    Args:
+        path: the file; while it does not exist, nobody is admitted.
+        told: called in a thread of its own with each Reload; equal content is not told.
+
+    Attributes:
+        current: the table in force; a reload puts another in its place.
+
+    Raises:
+        PeerTableError: there is a file, and it is not valid; with every fault.
+    """
+
+    def __init__(self, path: Path, told: Callable[[Reload], None]) -> None:
+        self.current = PeerTable()
+        self.watch_error: OSError | None = None
+        self._path = path
+        self._told = told
+        self._faults: tuple[str, ...] = ()
+        self._orders: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._watch = FileWatch(path, self._orders.put)
+        self._thread = threading.Thread(target=self._run, name="minipacs-reload", daemon=True)
+
+    def __enter__(self) -> LivePeerTable:
+        """Read the file, and follow it from before that on, so that nothing between is missed."""
+        try:
+            self._watch.start()
+        except OSError as error:
+            self.watch_error = error
+        try:
+            self.current = self._read()
+        except PeerTableError as error:
+            if self._path.exists():
+                self._watch.stop()
+                raise
+            self._faults = error.faults
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Follow it no more."""
+        self._watch.stop()
+        self._orders.put(_STOP)
+        self._thread.join()
+
+    def reload(self) -> None:
+        """Read the file at once; what it says counts without waiting for it to last. Returns before that is done."""
+        self._orders.put(_NOW)
+
+    # --- in the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        """Wait for changes without ever waking up for nothing; read when they pause."""
+        due: float | None = None
+        doubted_since: float | None = None
+        while True:
+            try:
+                order = self._orders.get(timeout=None if due is None else max(0.0, due - monotonic()))
+            except queue.Empty:
+                order = None
+            if order is _STOP:
+                return
+            if isinstance(order, Change):
+                due = monotonic() + _PAUSES[order]
+                continue
+            is_certain = order is _NOW or (doubted_since is not None and monotonic() - doubted_since >= CONFIRMATION)
+            if self._take_up(is_certain):
+                due, doubted_since = None, None
+            else:
+                doubted_since = doubted_since or monotonic()
+                due = doubted_since + CONFIRMATION
+
+    def _take_up(self, is_certain: bool) -> bool:
+        """Read the file and act on it; False when what it says is doubtful and has to last first."""
+        self._follow()
+        try:
+            table = self._read()
+        except PeerTableError as error:
+            if not is_certain and error.faults != self._faults:
+                return False
+            self._refuse(error.faults)
+            return True
+        if not table and self.current and not is_certain:
+            return False
+        self._exchange(table)
+        return True
+
+    def _follow(self) -> None:
+        if self.watch_error is None:
+            try:
+                self._watch.update()
+            except OSError as error:
+                self.watch_error = error
+
+    def _read(self) -> PeerTable:
+        return PeerTable.read(self._path)
+
+    def _refuse(self, faults: tuple[str, ...]) -> None:
+        if faults != self._faults:
+            self._faults = faults
+            self._told(Reload(source=str(self._path), count=len(self.current), faults=faults))
+
+    def _exchange(self, table: PeerTable) -> None:
+        old, had_faults = self.current, bool(self._faults)
+        self._faults = ()
+        if table == old and not had_faults:
+            return
+        self.current = table
+        self._told(
+            Reload(
+                source=str(self._path),
+                added=tuple(name for name in table if name not in old),
+                removed=tuple(name for name in old if name not in table),
+                changed=tuple(name for name in table if name in old and table[name] != old[name]),
+                count=len(table),
+            )
+        )
