@@ -34,6 +34,14 @@ class _LazyGroup(click.Group):
         command: click.Command = import_module(f"minipacs.cli.{name}").command
         return command
 
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(context, args)
+        except click.NoSuchCommand as error:  # click looks for the nearest among the commands that are imported
+            raise click.NoSuchCommand(error.command_name, possibilities=_COMMANDS, ctx=context) from None
+
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
