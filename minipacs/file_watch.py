@@ -55,7 +55,8 @@ class Change(Enum):
     WRITING = "its content changes, and the writer has not closed it"
     CREATED = "it is there; whether it is written still is not known"
     COMPLETE = "it was closed after writing"
-    REPLACED = "something whole took the place of it, or of a link or folder on its way, or it is gone"
+    REPLACED = "something whole took the place of it, or of a link or folder on its way"
+    GONE = "it, or a link or folder on its way, is gone"
 
 
 _CHANGES: dict[type[FileSystemEvent], Change] = {
@@ -63,6 +64,8 @@ _CHANGES: dict[type[FileSystemEvent], Change] = {
     FileModifiedEvent: Change.WRITING,
     FileCreatedEvent: Change.CREATED,
     FileClosedEvent: Change.COMPLETE,
+    FileDeletedEvent: Change.GONE,
+    DirDeletedEvent: Change.GONE,
 }
 
 
@@ -121,7 +124,9 @@ class FileWatch:
         if not any(self._concerns(path) for path in paths if path):
             return
         change = _CHANGES.get(type(event), Change.REPLACED)
-        if change is Change.CREATED and os.path.islink(paths[0]):
+        if change is Change.REPLACED and not self._concerns(paths[1]):
+            change = Change.GONE  # moved away
+        elif change is Change.CREATED and os.path.islink(paths[0]):
             change = Change.REPLACED  # a link is whole as soon as it is there
         self._told(change)
 

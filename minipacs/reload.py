@@ -27,15 +27,16 @@ _WRITER_PATIENCE = 0.8 if TELLS_CLOSE else 0.2
 # created may be one that was moved here, or one to which nothing is written yet.
 _PAUSES = {
     Change.REPLACED: 0.0,
+    Change.GONE: 0.0,
     Change.COMPLETE: 0.03,
     Change.CREATED: 0.05,
     Change.WRITING: _WRITER_PATIENCE,
 }
 
 CONFIRMATION = 0.2
-"""Seconds for which a fault, a file that is gone, or a table without peers has to last before it counts.
+"""Seconds for which a fault, a file that is gone, or a table written without peers has to last before it counts.
 
-Editors truncate, then write; what is seen between is not what anybody meant.
+Editors truncate, then write; what is seen between is not what anybody meant. A file renamed into place is.
 """
 
 _NOW, _STOP = object(), object()
@@ -130,7 +131,7 @@ class LivePeerTable:
     def _run(self) -> None:
         """Wait for changes without ever waking up for nothing; read when they pause."""
         due: float | None = None
-        doubted_since: float | None = None
+        is_whole = is_doubted = False
         while True:
             try:
                 order = self._orders.get(timeout=None if due is None else max(0.0, due - monotonic()))
@@ -140,16 +141,19 @@ class LivePeerTable:
                 return
             if isinstance(order, Change):
                 due = monotonic() + _PAUSES[order]
+                is_whole, is_doubted = order is Change.REPLACED, False
                 continue
-            is_certain = order is _NOW or (doubted_since is not None and monotonic() - doubted_since >= CONFIRMATION)
-            if self._take_up(is_certain):
-                due, doubted_since = None, None
-            else:
-                doubted_since = doubted_since or monotonic()
-                due = doubted_since + CONFIRMATION
+            is_certain = order is _NOW or is_doubted
+            is_doubted = not self._take_up(is_certain, is_whole or is_certain)
+            due = monotonic() + CONFIRMATION if is_doubted else None
 
-    def _take_up(self, is_certain: bool) -> bool:
-        """Read the file and act on it; False when what it says is doubtful and has to last first."""
+    def _take_up(self, is_certain: bool, is_whole: bool) -> bool:
+        """Read the file and act on it; False when what it says is doubtful and has to last first.
+
+        Args:
+            is_certain: a fault counts, and so does a file that is gone.
+            is_whole: a table without peers counts.
+        """
         self._follow()
         try:
             table = self._read()
@@ -158,7 +162,7 @@ class LivePeerTable:
                 return False
             self._refuse(error.faults)
             return True
-        if not table and self.current and not is_certain:
+        if not table and self.current and not is_whole:
             return False
         self._exchange(table)
         return True

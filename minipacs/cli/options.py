@@ -55,7 +55,12 @@ _OPTIONS = (
         metavar="FILE",
         help="Settings; else $MINIPACS_CONFIG, else conf/minipacs.toml if there is one, else the defaults.",
     ),
-    click.option("--peers", metavar="FILE", help="The peer table; else as the settings say (conf/peers.toml)."),
+    click.option(
+        "--peers",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="The peer table; else as the settings say (conf/peers.toml).",
+    ),
     click.option(
         "--ae-title", metavar="TITLE", type=Rule("title", NODE_RULES["ae_title"]), help="Our AE title (MINIPACS)."
     ),
@@ -75,11 +80,12 @@ def with_settings(function: Callable[..., int]) -> Callable[..., int]:
     """Give a command the common options, and hand it the settings that they make."""
 
     @wraps(function)
-    def command(*args: Any, config: str | None, peers: str | None, **kwargs: Any) -> int:
-        settings = read_settings(find_file(config))
-        given = {name: kwargs.pop(name) for name in ("ae_title", "host", "port")}
-        if peers is not None:
-            given["peers"] = Path(peers)
+    def command(*args: Any, **kwargs: Any) -> int:
+        given = {name: kwargs.pop(name) for name in ("config", "peers", "ae_title", "host", "port")}
+        context = click.get_current_context()
+        if context.parent is not None:  # `minipacs peers --config FILE check` is `minipacs peers check --config FILE`
+            given = {name: context.parent.params.get(name) if value is None else value for name, value in given.items()}
+        settings = read_settings(find_file(given.pop("config")))
         settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
         return function(*args, settings=settings, **kwargs)
 

@@ -34,7 +34,9 @@ def wait_until(predicate: Callable[[], bool], *, within: float, what: str) -> No
 class Child:
     """A process that runs, or has run, beside the test. `running` starts one."""
 
-    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str] | None) -> None:
+    def __init__(
+        self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> None:
         self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
@@ -44,6 +46,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env=env,
+                cwd=cwd,
             )
         self.pid = self._process.pid  # of the process, of its group and of its session
 
@@ -96,9 +99,10 @@ def running(
     ready: Callable[[Child], bool],
     within: float = 20.0,
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> Iterator[Child]:
     """Start `command`, wait until it is `ready`, and end it whatever happens."""
-    child = Child(command, log, env)
+    child = Child(command, log, env, cwd)
     try:
         child.wait_until_ready(ready, within)
         yield child
