@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from minipacs.wire.pdu import APPLICATION_CONTEXT, AssociateRJ
+from minipacs.wire.associate import APPLICATION_CONTEXT, AssociateRJ
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
     from minipacs.peers import Peer, PeerTable
-    from minipacs.wire.pdu import AssociateRQ
+    from minipacs.wire.associate import AssociateRQ
 
 PROTOCOL_VERSION = AssociateRJ(1, 2, 2)
 APPLICATION_CONTEXT_NAME = AssociateRJ(1, 1, 2)
@@ -33,7 +33,7 @@ class Admission(Struct, frozen=True):
         peer: the peer of the table that asks; None for a stranger.
         rejection: None when it is admitted.
         cause: the rule that refused it, as a code of the catalogue; empty when it is admitted.
-        near_miss: the name of a known peer, or our own title, that differs in case alone; else empty.
+        near_miss: the title of a known peer, or our own, that differs in case alone; else empty.
         error: what went wrong inside a rule.
     """
 
@@ -74,7 +74,8 @@ def _admit(request: AssociateRQ, address: str, table: PeerTable, ae_title: str, 
         return Admission(peer, CALLED_AE_TITLE, "admission.called-ae-title", near)
     if peer is None:
         near = _differs_in_case(request.calling_ae_title, table)
-        return Admission(None, CALLING_AE_TITLE, "admission.calling-ae-title", near)
+        cause = "admission.capitals" if near else "admission.calling-ae-title"
+        return Admission(None, CALLING_AE_TITLE, cause, near)
     if peer.allow_from and not any(_numeric(address) in network for network in peer.allow_from):
         return Admission(peer, CALLING_AE_TITLE, "admission.address")
     if is_full:
@@ -84,7 +85,7 @@ def _admit(request: AssociateRQ, address: str, table: PeerTable, ae_title: str, 
 
 def _differs_in_case(ae_title: str, table: PeerTable) -> str:
     folded = ae_title.casefold()
-    return next((name for name, peer in table.items() if peer.ae_title.casefold() == folded), "")
+    return next((peer.ae_title for peer in table.values() if peer.ae_title.casefold() == folded), "")
 
 
 def _numeric(address: str) -> IPv4Address | IPv6Address:

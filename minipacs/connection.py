@@ -14,17 +14,19 @@ from minipacs.errors import PDUError
 from minipacs.escape import escape, hex_dump
 from minipacs.recognition import protocol_of
 from minipacs.tcp import acknowledge_at_once, tune
-from minipacs.wire.association import Association, Closed, Violation
+from minipacs.wire.associate import AssociateRQ
+from minipacs.wire.association import Association
 from minipacs.wire.dimse import SUCCESS
+from minipacs.wire.indications import Closed, Violation
 from minipacs.wire.messages import Message
-from minipacs.wire.pdu import PDU_CLASSES, Abort, AssociateRQ, ReleaseRP, ReleaseRQ
+from minipacs.wire.pdu import PDU_CLASSES, Abort, ReleaseRP, ReleaseRQ
 from minipacs.wire.state_table import State
 from minipacs.wire.verification import answer, negotiate, user_information
 
 if TYPE_CHECKING:
     from minipacs.admission import Admission
     from minipacs.settings import Limits, Timeouts
-    from minipacs.wire.association import Indication
+    from minipacs.wire.indications import Indication
 
 _ENDED = frozenset({State.Sta1, State.Sta13})
 _RELEASING = frozenset({State.Sta8, State.Sta9, State.Sta12})
@@ -134,12 +136,16 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close the connection, whatever state it is in; what was written is still sent if the peer takes it."""
+        if self._association.state is State.Sta2:
+            self._end(AssociationOutcome.CLOSED, self._diagnose("inbound.stopped"))
         self.abort("inbound.stopped")
         if self._transport is not None:
             self._transport.close()
 
-    def cut(self) -> None:
-        """Close the connection without waiting for anything."""
+    def cut(self, code: str = "") -> None:
+        """Close the connection without waiting for anything, for the cause that the row *code* names."""
+        if code:
+            self._end(AssociationOutcome.CLOSED, self._diagnose(code))
         if self._transport is not None:
             self._transport.abort()
 

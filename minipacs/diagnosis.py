@@ -175,6 +175,16 @@ _ROWS = (
         + _REGISTER,
     ),
     Row(
+        "aborted.released",
+        "{called} released the association instead of answering the C-ECHO",
+        "see the peer's log: it ended the association of its own accord",
+    ),
+    Row(
+        "aborted.between-echoes",
+        "{called} ended the association between two echoes by {detail}",
+        "the peer does not keep an association open for that long without an echo: choose a shorter --interval",
+    ),
+    Row(
         "aborted.closed",
         "{called} closed the connection in the middle of the association",
         "see the peer's log: its process may have died, or a proxy between may have cut the connection",
@@ -229,11 +239,16 @@ _ROWS = (
     Row(
         "admission.called-ae-title",
         "{calling} calls us {called}, but we are {ae_title}{near_miss}",
-        "on {calling}: set our AE title to {ae_title}; or give this node the title {called} (--ae-title)",
+        "on {calling}: set our AE title to {ae_title}{rename}",
+    ),
+    Row(
+        "admission.capitals",
+        "{calling} is not in the peer table; {near} is, and capitals count",
+        "on the peer: set its AE title to {near}; or in the peer table: set ae_title of that peer to {calling}",
     ),
     Row(
         "admission.calling-ae-title",
-        "{calling} is not in the peer table{near_miss}",
+        "{calling} is not in the peer table",
         "minipacs peers add {name} {target}, with the port where it listens",
     ),
     Row(
@@ -300,6 +315,11 @@ _ROWS = (
         "inbound.removed",
         "the peer table no longer admits {calling}",
         "",
+    ),
+    Row(
+        "inbound.crowded",
+        "too many connections were open, and this was the oldest without an association",
+        "look for what opens connections and does not use them; raise connections under [limits]",
     ),
     Row(
         "inbound.stopped",

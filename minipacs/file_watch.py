@@ -80,9 +80,10 @@ class FileWatch:
     def __init__(self, path: Path, told: Callable[[Change], None]) -> None:
         self._path = path.absolute()
         self._told = told
-        self._observer: BaseObserver = Observer()
+        self._observer: BaseObserver | None = None
         self._watches: dict[str, tuple[ObservedWatch, tuple[int, int]]] = {}
         self._names: dict[str, set[str]] = {}
+        self._deleted: set[str] = set()
 
     def start(self) -> None:
         """Watch.
@@ -90,45 +91,63 @@ class FileWatch:
         Raises:
             OSError: the system lets us watch no more folders.
         """
+        self._observer = Observer()
         self._observer.start()
         self.update()
 
     def stop(self) -> None:
         """Watch no more."""
-        self._observer.stop()
-        self._observer.join()
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join()
 
-    def update(self) -> None:
+    def update(self) -> bool:
         """Follow the links anew, after a change; a folder that went and came again is another folder.
+
+        Returns:
+            Whether a folder is watched that was not before.
 
         Raises:
             OSError: the system lets us watch no more folders.
         """
+        assert self._observer is not None
+        has_new = False
         while True:
             self._names = folders_on_the_way(self._path)
             wanted = {folder: _identity(folder) for folder in self._names}
+            while self._deleted:  # another folder may have got its number
+                self._forget(self._deleted.pop())
             if wanted == {folder: identity for folder, (_, identity) in self._watches.items()}:
-                return
+                return has_new
             for folder in [f for f, (_, identity) in self._watches.items() if wanted.get(f) != identity]:
-                with suppress(KeyError):
-                    self._observer.unschedule(self._watches.pop(folder)[0])
+                self._forget(folder)
             for folder, identity in wanted.items():
                 if folder not in self._watches and identity is not None:
                     with suppress(FileNotFoundError, NotADirectoryError):  # gone meanwhile: look again
                         watch = self._observer.schedule(_Handler(self), folder, event_filter=_EVENTS)
                         self._watches[folder] = (watch, identity)
+                        has_new = True
 
     def take(self, event: FileSystemEvent) -> None:
         """Pass on what concerns us; in a folder such as /tmp most does not."""
         paths = (os.fsdecode(event.src_path), os.fsdecode(event.dest_path))
         if not any(self._concerns(path) for path in paths if path):
             return
+        if isinstance(event, DirDeletedEvent):
+            self._deleted.add(paths[0])
         change = _CHANGES.get(type(event), Change.REPLACED)
         if change is Change.REPLACED and not self._concerns(paths[1]):
             change = Change.GONE  # moved away
         elif change is Change.CREATED and os.path.islink(paths[0]):
             change = Change.REPLACED  # a link is whole as soon as it is there
         self._told(change)
+
+    def _forget(self, folder: str) -> None:
+        assert self._observer is not None
+        watch = self._watches.pop(folder, None)
+        if watch is not None:
+            with suppress(KeyError):
+                self._observer.unschedule(watch[0])
 
     def _concerns(self, path: str) -> bool:
         folder, name = os.path.split(path)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from minipacs.association_record import AssociationRecord
     from minipacs.peers import PeerTable
     from minipacs.settings import Settings
-    from minipacs.wire.pdu import AssociateRQ
+    from minipacs.wire.associate import AssociateRQ
 
 _BACKLOG = 512
 
@@ -86,7 +86,7 @@ class Listener:
         """Take no new connections, give open associations a moment to end, then abort them."""
         self._is_stopping = True
         if self._server is not None:
-            self._server.close()
+            await self._finish_accepting(self._server)
         for connection in [c for c in self._connections if c not in self._associations]:
             connection.close()
         if not await self._wait_until_closed(self.timeouts.stop):
@@ -116,7 +116,8 @@ class Listener:
             connection.close()
         elif len(self._connections) > self.limits.connections:
             oldest = next(iter(self._waiting))
-            oldest.cut()
+            del self._waiting[oldest]  # not when it is lost: of many that come at once, each makes another give way
+            oldest.cut("inbound.crowded")
             self._log_flood(
                 ("connections", oldest.address), logging.WARNING, f"too many connections: {oldest.address} cut"
             )
@@ -168,11 +169,15 @@ class Listener:
         cause = admission.cause
         if cause == "admission.calling-ae-title" and broken_rule(calling) is not None:
             cause = "admission.unusable-ae-title"
+        called = escape(request.called_ae_title)
         near = admission.near_miss
+        is_usable = broken_rule(request.called_ae_title) is None
         return diagnose(
             cause,
             calling=escape(calling) or "a peer without an AE title",
-            called=escape(request.called_ae_title) or "nothing",
+            called=called or "nothing",
+            rename=f"; or give this node the title {called} (--ae-title)" if is_usable else "",
+            near=near,
             ae_title=self._settings.ae_title,
             address=address,
             name=admission.peer.name if admission.peer else symbol(calling),
@@ -181,6 +186,14 @@ class Listener:
             near_miss=f"; it differs from {near} in capitals only" if near else "",
             detail=escape(str(admission.error)),
         )
+
+    async def _finish_accepting(self, server: asyncio.Server) -> None:
+        """Close the listening sockets; what was accepted becomes a connection first, or nobody would close it."""
+        for sock in server.sockets:
+            asyncio.get_running_loop().remove_reader(sock)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        server.close()
 
     async def _wait_until_closed(self, seconds: float) -> bool:
         if not self._connections:
@@ -202,7 +215,9 @@ class Listener:
         if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
             self._log_flood("files", logging.ERROR, f"accepting pauses: {error.strerror}; raise the limit (ulimit -n)")
         else:
-            logger.error("%s", context.get("message"), exc_info=error)
+            # When files have run out, asyncio tries again to accept, though stop() may have closed its sockets by then.
+            level = logging.DEBUG if self._is_stopping else logging.ERROR
+            logger.log(level, "%s", context.get("message"), exc_info=error)
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> str:

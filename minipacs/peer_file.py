@@ -3,31 +3,74 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import tomlkit
+from tomlkit.exceptions import TOMLKitError
 
 from minipacs.errors import PeerTableError
 from minipacs.peers import Peer, PeerTable
 from minipacs.rules import network_text
-from minipacs.toml_file import read_bytes
+from minipacs.toml_file import check_size, is_there, read_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+_BOM = "\ufeff"
 
 
 def add_peer(path: Path, peer: Peer) -> None:
     """Add *peer* at the end of the file at *path*, which is made if it is not there.
 
     Raises:
-        PeerTableError: the file is not valid, or would not be with that peer; it stays as it is.
+        PeerTableError: the file is not valid, or would not be with that peer, or cannot be written; it stays as it is.
     """
-    data, table = _read(path) if path.exists() else (b"", PeerTable())
+    text, table = _read(path) if is_there(path) else ("", PeerTable())
     try:
         wanted = PeerTable([*table.values(), peer])
     except ValueError as error:
         raise PeerTableError([f"{path}: {error}"]) from None
+    _write(path, _edited(path, text, partial(_with, peer), wanted))
+
+
+def remove_peer(path: Path, name: str) -> None:
+    """Remove the peer called *name* from the file at *path*.
+
+    Raises:
+        PeerTableError: the file is not valid, or cannot be written; it stays as it is.
+        KeyError: there is no such peer.
+    """
+    text, table = _read(path)
+    gone = table[name]
+    wanted = PeerTable(peer for peer in table.values() if peer is not gone)
+    _write(path, _edited(path, text, partial(_without, name), wanted))
+
+
+def _read(path: Path) -> tuple[str, PeerTable]:
+    data = read_bytes(path, PeerTableError)
+    table = PeerTable.parse(data, str(path))
+    return data.decode(), table
+
+
+def _edited(path: Path, text: str, edit: Callable[[str], str], wanted: PeerTable) -> bytes:
+    """Return what *edit* makes of *text*, which has to read as *wanted*."""
+    data, table = b"", None
+    bom = _BOM if text.startswith(_BOM) else ""
+    with suppress(PeerTableError, TOMLKitError, ValueError):  # tomlkit does not master every way to write a table
+        data = (bom + edit(text.removeprefix(bom))).encode()
+        table = PeerTable.parse(data)
+    check_size(len(data), str(path), PeerTableError)
+    if table != wanted:
+        raise PeerTableError([f"{path}: file: must be plain enough to be edited by program, not so: edit it by hand"])
+    return data
+
+
+def _with(peer: Peer, text: str) -> str:
     entry = tomlkit.table()
     entry["ae_title"] = peer.ae_title
     if peer.host is not None and peer.port is not None:
@@ -35,47 +78,62 @@ def add_peer(path: Path, peer: Peer) -> None:
         entry["port"] = peer.port
     if peer.allow_from:
         entry["allow_from"] = [network_text(network) for network in peer.allow_from]
-    document = tomlkit.parse(data.decode("utf-8-sig"))
+    document = tomlkit.parse(text)
     if "peers" not in document:
         document["peers"] = tomlkit.table(is_super_table=True)
     document["peers"][peer.name] = entry
-    _write(path, tomlkit.dumps(document), wanted)
+    longer = tomlkit.dumps(document)
+    if text.count("\n") == text.count("\r\n") > 0:  # written on Windows
+        longer = longer.replace("\r\n", "\n").replace("\n", "\r\n")
+    return longer
 
 
-def remove_peer(path: Path, name: str) -> None:
-    """Remove the peer called *name* from the file at *path*.
-
-    Raises:
-        PeerTableError: the file is not valid; it stays as it is.
-        KeyError: there is no such peer.
-    """
-    data, table = _read(path)
-    wanted = PeerTable(peer for peer in table.values() if peer.name != table[name].name)
-    document = tomlkit.parse(data.decode("utf-8-sig"))
-    del document["peers"][name]
-    _write(path, tomlkit.dumps(document), wanted)
-
-
-def _read(path: Path) -> tuple[bytes, PeerTable]:
-    data = read_bytes(path, PeerTableError)
-    return data, PeerTable.parse(data, str(path))
+def _without(name: str, text: str) -> str:
+    """Take away the section of *name*, but not the comments behind its last key: they belong to what follows."""
+    header = re.compile(rf"""\s*\[\s*(peers|"peers"|'peers')\s*\.\s*(["']?){re.escape(name)}\2\s*\]""")
+    lines = text.split("\n")
+    first = next((number for number, line in enumerate(lines) if header.match(line)), None)
+    if first is None:  # an inline table, or dotted keys
+        document = tomlkit.parse(text)
+        del document["peers"][name]
+        return tomlkit.dumps(document)
+    end = next((n for n in range(first + 1, len(lines)) if lines[n].lstrip().startswith("[")), len(lines))
+    while lines[end - 1].strip() == "" or lines[end - 1].lstrip().startswith("#"):
+        end -= 1
+    if first and lines[first - 1].strip() == "":  # the blank line that set it apart
+        first -= 1
+    return "\n".join(lines[:first] + (lines[end:] or [""]))
 
 
-def _write(path: Path, text: str, wanted: PeerTable) -> None:
-    """Put *text* in the place of the file in one step, so that no reader ever sees half of it."""
-    data = text.encode()
-    if PeerTable.parse(data, str(path)) != wanted:
-        raise PeerTableError([f"{path}: file: must be plain enough to be edited by program, not so: edit it by hand"])
-    place = path.resolve()  # a link stays a link
-    place.parent.mkdir(parents=True, exist_ok=True)
+def _write(path: Path, data: bytes) -> None:
+    """Put *data* in the place of the file in one step, so that no reader ever sees half of it."""
+    try:
+        place = path.resolve()  # a link stays a link
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _replace(place, data)
+    except OSError as fault:
+        raise PeerTableError([f'{path}: file: must be writable, not "{fault.strerror}"']) from None
+
+
+def _replace(place: Path, data: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
     try:
         with open(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(descriptor)
-        os.chmod(temporary, place.stat().st_mode & 0o777 if place.exists() else 0o644)
+        _keep_owner_and_mode(place, temporary)
         os.replace(temporary, place)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _keep_owner_and_mode(place: Path, temporary: str) -> None:
+    if not place.exists():
+        os.chmod(temporary, 0o644)
+        return
+    status = place.stat()
+    with suppress(PermissionError):  # root edits the file of the user that the node runs as
+        os.chown(temporary, status.st_uid, status.st_gid)
+    os.chmod(temporary, status.st_mode & 0o777)

@@ -41,7 +41,7 @@ class Peer(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Check and normalise every field."""
-        if self.name:
+        if self.name != "":
             self._keep("name", rules.peer_name)
         self._keep("ae_title", rules.ae_title)
         if self.host is not None or self.port is not None:
@@ -69,9 +69,11 @@ class Peer(Struct, frozen=True):
         host, colon, port = address.rpartition(":")
         if not colon or not (port.isascii() and port.isdigit()) or len(port) > 5:
             raise ValueError(f'target must be TITLE@HOST:PORT, not "{escape(target)}"')
-        if ":" in host and not (host.startswith("[") and host.endswith("]")):
-            raise ValueError(f'target must have its IPv6 address in brackets, not "{escape(target)}"')
-        return cls(name, title, host.removeprefix("[").removesuffix("]"), int(port))
+        if ":" in host:
+            if not (host.startswith("[") and host.endswith("]")):
+                raise ValueError(f'target must have its IPv6 address in brackets, not "{escape(target)}"')
+            host = host[1:-1]
+        return cls(name, title, host, int(port))
 
     def _keep(self, field: str, rule: Any) -> None:
         force_setattr(self, field, self._checked(field, rule, getattr(self, field)))
@@ -144,6 +146,13 @@ class PeerTable(Mapping[str, Peer]):
         return cls.parse(toml_file.read_bytes(Path(path), PeerTableError), str(path))
 
 
+def _networks(value: object) -> tuple[rules.Network, ...]:
+    """Whoever writes an empty list means nobody, not any."""
+    if value == []:
+        raise Invalid("must name an address or a network, or be left out for any")
+    return toml_file.array(rules.network)(value)
+
+
 def _host_and_port_together(fields: object) -> None:
     if isinstance(fields, dict) and ("host" in fields) != ("port" in fields):
         given, missing = ("host", "port") if "host" in fields else ("port", "host")
@@ -185,7 +194,7 @@ _PEER = toml_file.every(
             Required("ae_title"): rules.ae_title,
             Optional("host"): rules.host,
             Optional("port"): rules.port,
-            Optional("allow_from"): toml_file.array(rules.network),
+            Optional("allow_from"): _networks,
         }
     ),
 )

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from minipacs.echo_result import Outcome
 from minipacs.escape import hex_dump
-from minipacs.wire.association import Violation
-from minipacs.wire.messages import Message
-from minipacs.wire.pdu import PDU_CLASSES, Abort, AssociateRJ, ReleaseRQ
+from minipacs.wire.associate import AssociateRJ
+from minipacs.wire.indications import Closed, Violation
+from minipacs.wire.pdu import PDU_CLASSES, Abort, ReleaseRQ
 
 if TYPE_CHECKING:
-    from minipacs.wire.association import Indication
+    from minipacs.wire.indications import Indication
 
 _ROUTING_ERRORS = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
 
@@ -127,9 +127,16 @@ def interrupted(indication: Indication) -> Failed:
         return Failed(Outcome.ABORTED, "aborted.at-echo", codes=indication)
     if isinstance(indication, Violation):
         return Failed(Outcome.ABORTED, "aborted.invalid", indication.text)
-    if isinstance(indication, Message | ReleaseRQ):
-        return Failed(Outcome.ABORTED, "aborted.invalid", f"{name_of(indication)} out of place")
-    return Failed(Outcome.ABORTED, "aborted.closed")
+    code = "aborted.released" if isinstance(indication, ReleaseRQ) else "aborted.closed"
+    return Failed(Outcome.ABORTED, code)
+
+
+def ended_between_echoes(indication: Indication) -> Failed:
+    """Name the cause of an association that ended when nothing was asked."""
+    if isinstance(indication, Violation):
+        return Failed(Outcome.ABORTED, "aborted.invalid", indication.text)
+    how = "closing the connection" if isinstance(indication, Closed) else name_of(indication)
+    return Failed(Outcome.ABORTED, "aborted.between-echoes", how)
 
 
 def name_of(indication: Indication) -> str:

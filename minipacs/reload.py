@@ -15,6 +15,7 @@ from msgspec import Struct
 from minipacs.errors import PeerTableError
 from minipacs.file_watch import TELLS_CLOSE, Change, FileWatch
 from minipacs.peers import PeerTable
+from minipacs.toml_file import is_there
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,11 +28,17 @@ _WRITER_PATIENCE = 0.8 if TELLS_CLOSE else 0.2
 # created may be one that was moved here, or one to which nothing is written yet.
 _PAUSES = {
     Change.REPLACED: 0.0,
-    Change.GONE: 0.0,
-    Change.COMPLETE: 0.03,
+    Change.GONE: 0.05,
+    Change.COMPLETE: 0.0,
     Change.CREATED: 0.05,
     Change.WRITING: _WRITER_PATIENCE,
 }
+
+_SETTLED = 0.03
+"""Seconds without a change after a look at the file, before what was seen counts.
+
+Whoever wrote while we looked has been told of by then.
+"""
 
 CONFIRMATION = 0.2
 """Seconds for which a fault, a file that is gone, or a table written without peers has to last before it counts.
@@ -109,7 +116,7 @@ class LivePeerTable:
         try:
             self.current = self._read()
         except PeerTableError as error:
-            if self._path.exists():
+            if is_there(self._path):
                 self._watch.stop()
                 raise
             self._faults = error.faults
@@ -129,8 +136,9 @@ class LivePeerTable:
     # --- in the thread ------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        """Wait for changes without ever waking up for nothing; read when they pause."""
+        """Wait for changes without ever waking up for nothing; look when they pause, and act when they stay away."""
         due: float | None = None
+        seen: PeerTable | PeerTableError | None = None
         is_whole = is_doubted = False
         while True:
             try:
@@ -140,39 +148,52 @@ class LivePeerTable:
             if order is _STOP:
                 return
             if isinstance(order, Change):
-                due = monotonic() + _PAUSES[order]
+                due, seen = monotonic() + _PAUSES[order], None
                 is_whole, is_doubted = order is Change.REPLACED, False
-                continue
-            is_certain = order is _NOW or is_doubted
-            is_doubted = not self._take_up(is_certain, is_whole or is_certain)
-            due = monotonic() + CONFIRMATION if is_doubted else None
+            elif order is _NOW:
+                self._follow()
+                self._take_up(self._look(), is_certain=True)
+                seen = None
+            elif self._follow():  # what happened in the new folder before we watched it was not told to us
+                due, seen = monotonic() + _PAUSES[Change.CREATED], None
+            elif seen is None:
+                due, seen = monotonic() + _SETTLED, self._look()
+            else:
+                is_doubted = not self._take_up(seen, is_doubted, is_whole)
+                due, seen = monotonic() + CONFIRMATION if is_doubted else None, None
 
-    def _take_up(self, is_certain: bool, is_whole: bool) -> bool:
-        """Read the file and act on it; False when what it says is doubtful and has to last first.
-
-        Args:
-            is_certain: a fault counts, and so does a file that is gone.
-            is_whole: a table without peers counts.
-        """
-        self._follow()
-        try:
-            table = self._read()
-        except PeerTableError as error:
-            if not is_certain and error.faults != self._faults:
-                return False
-            self._refuse(error.faults)
-            return True
-        if not table and self.current and not is_whole:
-            return False
-        self._exchange(table)
-        return True
-
-    def _follow(self) -> None:
+    def _follow(self) -> bool:
+        """Watch where the file is now; whether that is another folder than before."""
         if self.watch_error is None:
             try:
-                self._watch.update()
+                return self._watch.update()
             except OSError as error:
                 self.watch_error = error
+        return False
+
+    def _look(self) -> PeerTable | PeerTableError:
+        try:
+            return self._read()
+        except PeerTableError as error:
+            return error
+
+    def _take_up(self, seen: PeerTable | PeerTableError, is_certain: bool, is_whole: bool = False) -> bool:
+        """Act on what was seen; False when that is doubtful and has to last first.
+
+        Args:
+            seen: what the file says, or why it says nothing.
+            is_certain: a fault counts, a file that is gone, and a table without peers.
+            is_whole: a table without peers counts.
+        """
+        if isinstance(seen, PeerTableError):
+            if not is_certain and seen.faults != self._faults:
+                return False
+            self._refuse(seen.faults)
+            return True
+        if not seen and self.current and not (is_whole or is_certain):
+            return False
+        self._exchange(seen)
+        return True
 
     def _read(self) -> PeerTable:
         return PeerTable.read(self._path)

@@ -13,7 +13,7 @@ from minipacs.tcp import acknowledge_at_once, tune
 from minipacs.wire.association import Association
 
 if TYPE_CHECKING:
-    from minipacs.wire.association import Indication
+    from minipacs.wire.indications import Indication
 
 _CHUNK = 1 << 16
 

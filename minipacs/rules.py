@@ -23,9 +23,11 @@ _PEER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 # RFC 1123 §2.1, and underscores, which container networks use; the last label is not a number, or it would be a
 # mistyped IPv4 address.
-_HOST_NAME = re.compile(
-    r"(?=.{1,253}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*(?!\d+\.?$)[A-Za-z0-9_-]{1,63}\.?"
-)
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$)({_LABEL}\.)*(?!\d+\.?$){_LABEL}\.?")
+
+# The zone of a link-local IPv6 address (RFC 4007 §11), which ip_address() takes with any characters in it.
+_ZONE = re.compile(r"[A-Za-z0-9._-]*")
 
 
 def text(value: object) -> str:
@@ -33,6 +35,13 @@ def text(value: object) -> str:
     if not isinstance(value, str):
         raise Invalid("must be text in quotes")
     return value
+
+
+def path(value: object) -> str:
+    """The path of a file."""
+    if not text(value) or "\0" in text(value):
+        raise Invalid("must be the path of a file")
+    return text(value)
 
 
 def ae_title(value: object) -> str:
@@ -55,9 +64,11 @@ def host(value: object) -> str:
     name = text(value)
     try:
         ip_address(name)
+        is_valid = _ZONE.fullmatch(name.partition("%")[2])
     except ValueError:
-        if not _HOST_NAME.fullmatch(name):
-            raise Invalid("must be an IP address or a host name") from None
+        is_valid = _HOST_NAME.fullmatch(name)
+    if not is_valid:
+        raise Invalid("must be an IP address or a host name")
     return name
 
 
@@ -65,6 +76,8 @@ def network(value: object) -> Network:
     """An IP address or a network in CIDR notation."""
     if isinstance(value, IPv4Network | IPv6Network):
         return value
+    if "%" in text(value):  # a zone, which an address that calls is compared without
+        raise Invalid("must be an IP address or a network without a zone")
     try:
         return ip_network(text(value))
     except ValueError:

@@ -7,6 +7,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
+from minipacs.ae_title import broken_rule, significant
+from minipacs.escape import escape
 from minipacs.listener import Listener
 from minipacs.peers import Peer, PeerTable
 from minipacs.settings import Limits, Settings, Timeouts
@@ -37,6 +39,7 @@ class VerificationSCP:
 
     Raises:
         ListenError: it cannot listen there.
+        ValueError: our AE title is none.
     """
 
     def __init__(
@@ -49,11 +52,13 @@ class VerificationSCP:
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
         limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
-        self.ae_title = ae_title
+        if (broken := broken_rule(ae_title)) is not None:
+            raise ValueError(f"ae_title: {broken}, not {escape(repr(ae_title))}")
+        self.ae_title = significant(ae_title)
         self.host = host
         self.port = port
         self.associations: deque[AssociationRecord] = deque(maxlen=_KEPT)
-        self._settings = Settings(ae_title=ae_title, host=host, port=port, timeouts=timeouts, limits=limits)
+        self._settings = Settings(ae_title=self.ae_title, host=host, port=port, timeouts=timeouts, limits=limits)
         self._peers = _to_table(peers)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listener: Listener | None = None
@@ -91,6 +96,7 @@ class VerificationSCP:
     def start(self) -> Self:
         """Listen; returns when it does."""
         listens = threading.Event()
+        self._error = None
         self._thread = threading.Thread(target=self._run, args=(listens,), name="minipacs", daemon=True)
         self._thread.start()
         listens.wait()

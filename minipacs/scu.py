@@ -10,15 +10,26 @@ from contextlib import contextmanager
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
+from minipacs.ae_title import broken_rule, significant
 from minipacs.diagnosis import Diagnosis, diagnose, symbol
 from minipacs.echo_result import EchoResult, Outcome
 from minipacs.errors import PDUError
 from minipacs.escape import escape
-from minipacs.recognition import Failed, interrupted, name_of, not_associated, of_context_result, of_status, unreachable
+from minipacs.recognition import (
+    Failed,
+    ended_between_echoes,
+    interrupted,
+    name_of,
+    not_associated,
+    of_context_result,
+    of_status,
+    unreachable,
+)
 from minipacs.requestor import Requestor
+from minipacs.wire.associate import AssociateAC
 from minipacs.wire.dimse import C_ECHO_RSP, SUCCESS, c_echo_rq
 from minipacs.wire.messages import Message
-from minipacs.wire.pdu import Abort, AssociateAC, ReleaseRP, ReleaseRQ
+from minipacs.wire.pdu import Abort, ReleaseRP, ReleaseRQ
 from minipacs.wire.state_table import State
 from minipacs.wire.verification import request
 
@@ -26,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from minipacs.peers import Peer
-    from minipacs.wire.association import Indication
+    from minipacs.wire.indications import Indication
 
 DEFAULT_TIMEOUT = 10.0
 
@@ -60,15 +71,17 @@ def echo(
         What became of it; a peer that says no, or nothing, is a result.
 
     Raises:
-        ValueError: the peer has no host and port, or a number is out of range.
+        ValueError: the peer has no host and port, our AE title is none, or a number is out of range.
     """
     if peer.host is None or peer.port is None:
         raise ValueError(f"peer {peer.name or peer.ae_title} has no host and port: it only calls us")
     if count < 1 or interval < 0 or timeout <= 0:
         raise ValueError("count must be at least 1, interval at least 0 and timeout more than 0")
+    if (broken := broken_rule(calling_ae_title)) is not None:
+        raise ValueError(f"calling_ae_title: {broken}, not {escape(repr(calling_ae_title))}")
     until = perf_counter() + wait
     while True:
-        result = _Call(peer, calling_ae_title, timeout, scp_port).run(count, interval)
+        result = _Call(peer, significant(calling_ae_title), timeout, scp_port).run(count, interval)
         if result.is_success or perf_counter() + _RETRY_PAUSE >= until:
             return result
         sleep(_RETRY_PAUSE)
@@ -148,7 +161,7 @@ class _Call:
                 self._echo(count, interval)
             except Failed as failure:
                 failed = failure
-            self._end()
+            self._end(failed)
         return self._result(count, failed)
 
     def _connect(self) -> None:
@@ -202,8 +215,7 @@ class _Call:
             text = f"C-ECHO-RSP to message {command.message_id_being_responded_to}, not to {message_id}"
         else:
             return command.status
-        self._association.refuse(PDUError(text, Abort.UNEXPECTED_PDU))
-        raise Failed(Outcome.ABORTED, "aborted.invalid", text)
+        raise self._refused(text)
 
     def _pause(self, interval: float) -> None:
         """Wait until the next echo; what a peer sends unasked ends the call."""
@@ -211,21 +223,28 @@ class _Call:
             indication = self._requestor.next_indication(interval)
         except TimeoutError:
             return
-        raise interrupted(indication)
+        if isinstance(indication, Message):
+            raise self._refused(f"command 0x{indication.command.command_field:04X} between two echoes")
+        raise ended_between_echoes(indication)
 
-    def _end(self) -> None:
-        """End what is open as the standard wants it, and close."""
-        if self._association.state is State.Sta6 and self._is_answered():
+    def _refused(self, text: str) -> Failed:
+        """Abort for a message that has no place here."""
+        self._association.refuse(PDUError(text, Abort.UNEXPECTED_PDU))
+        return Failed(Outcome.ABORTED, "aborted.invalid", text)
+
+    def _end(self, failed: Failed | None) -> None:
+        """End what is open as the standard wants it, and close.
+
+        A peer that owes us a response is aborted: it would not answer the release either.
+        """
+        is_answered = failed is None or failed.outcome in {Outcome.FAILURE, Outcome.NO_CONTEXT}
+        if self._association.state is State.Sta6 and is_answered:
             self._release()
         elif self._association.state is State.Sta8:
             self._association.reply_release()
         if self._association.state not in {State.Sta1, State.Sta13}:
             self._association.abort()
         self._requestor.close()
-
-    def _is_answered(self) -> bool:
-        """Whether no response is owed to us: a peer that hangs would not answer the release either."""
-        return len(self._echo_times) == len(self._statuses)
 
     def _release(self) -> None:
         answer: Indication | None = None

@@ -15,7 +15,8 @@ from voluptuous import Optional
 
 from minipacs import rules, toml_file
 from minipacs.errors import SettingsError
-from minipacs.wire.association import ASSOCIATE_PDU_LIMIT, COMMAND_SET_LIMIT, MAXIMUM_LENGTH
+from minipacs.wire.framing import ASSOCIATE_PDU_LIMIT, MAXIMUM_LENGTH
+from minipacs.wire.messages import COMMAND_SET_LIMIT
 
 DEFAULT_FILE = Path("conf/minipacs.toml")
 ENVIRONMENT_VARIABLE = "MINIPACS_CONFIG"
@@ -81,7 +82,7 @@ NODE_RULES = {
     "ae_title": rules.ae_title,
     "host": rules.host,
     "port": rules.listening_port,
-    "peers": rules.text,
+    "peers": rules.path,
 }
 
 _LIMIT_RULES = {
@@ -111,7 +112,7 @@ def find_file(given: str | None) -> Path | None:
     named = given or os.environ.get(ENVIRONMENT_VARIABLE)
     if named:
         return Path(named)
-    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+    return DEFAULT_FILE if toml_file.is_there(DEFAULT_FILE) else None
 
 
 def read_settings(path: Path | None) -> Settings:

@@ -86,15 +86,34 @@ def read_bytes(path: Path, error: type[FileError]) -> bytes:
     try:
         # Non-blocking, for a named pipe without a writer would hold us for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise error([f"{path}: file: must be a regular file, not a folder or device"])
-            if status.st_size > SIZE_LIMIT:
-                raise error([_too_large(str(path), status.st_size)])
-            return file.read(SIZE_LIMIT + 1)
+            check_size(status.st_size, str(path), error)
+            with open(descriptor, "rb", closefd=False) as file:  # which refuses a folder, and would leave it open
+                return file.read(SIZE_LIMIT + 1)
+        finally:
+            os.close(descriptor)
     except OSError as fault:
         raise error([f"{path}: file: must be readable, not {_shown(fault.strerror)}"]) from None
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file at *path*; one that we may not look at is there, and reading it tells why not."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def check_size(size: int, source: str, error: type[FileError]) -> None:
+    """Raise *error* when *size* bytes are more than a file of ours may have."""
+    if size > SIZE_LIMIT:
+        raise error([f"{source}: size: must be at most {SIZE_LIMIT} bytes, not {size}"])
 
 
 def parse(data: bytes, source: str, schema: Callable[[object], Any], error: type[FileError]) -> Any:
@@ -106,10 +125,9 @@ def parse(data: bytes, source: str, schema: Callable[[object], Any], error: type
         schema: a rule, as table() gives it.
         error: the exception to raise with every fault.
     """
-    if len(data) > SIZE_LIMIT:
-        raise error([_too_large(source, len(data))])
+    check_size(len(data), source, error)
     try:
-        text = data.decode("utf-8-sig")  # Windows editors begin a file with a byte order mark
+        text = data.decode().removeprefix("\ufeff")  # Windows editors begin a file with a byte order mark
         content = tomli.loads(text)
         return schema(content)
     except UnicodeDecodeError as fault:
@@ -123,12 +141,8 @@ def parse(data: bytes, source: str, schema: Callable[[object], Any], error: type
         raise error([f"{source}: file: must be TOML, not {_shown(str(fault))}"]) from None
 
 
-def _too_large(source: str, size: int) -> str:
-    return f"{source}: size: must be at most {SIZE_LIMIT} bytes, not {size}"
-
-
 def _not_toml(source: str, text: str, fault: tomli.TOMLDecodeError) -> str:
-    lines = text.splitlines()
+    lines = text.split("\n")  # as TOML counts them; splitlines() splits at more than that
     line = lines[fault.lineno - 1] if fault.lineno <= len(lines) else ""
     place = f"line {fault.lineno}, column {fault.colno}"
     return f"{source}: {place}: must be TOML ({escape(fault.msg)}), not {_shown(line.strip())}"

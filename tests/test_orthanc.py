@@ -103,10 +103,10 @@ def test_an_orthanc_that_we_do_not_know_is_refused_with_the_line_that_would_admi
     assert (event["outcome"], event["reject"]) == ("rejected", "1/1/3")
     assert event["fix"].startswith("minipacs peers add orthanc ORTHANC@127.0.0.1:PORT")
 
+    reloads = len(node.events("peers-reloaded"))
     command = event["fix"].split(",")[0].replace("PORT", str(orthanc.dicom_port)).split()[1:]
     assert node.minipacs(*command).returncode == 0
-    node.wait_for("peers-reloaded", len(node.events("peers-reloaded")))
-    assert node.events("peers-reloaded")[-1]["added"] == ["orthanc"]
+    assert node.wait_for("peers-reloaded", reloads + 1)["added"] == ["orthanc"]
     assert orthanc.echo("minipacs") == (200, "{}")
 
 

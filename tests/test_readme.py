@@ -63,17 +63,23 @@ class Shell:
             timeout=60,
             check=False,
         )
+        if re.match("minipacs peers (add|remove)", command):  # nobody types the next command as fast as this test
+            wait_until(lambda: re.match(r"peers: [+-]", self.log_lines()[-1]) is not None, within=5, what="reload")
         return self.to_theirs(done.stdout)
 
     @contextmanager
     def started(self, command: str) -> Iterator[str]:
         """Run it in the background, as the reader does by `&`, and yield what it wrote until it was ready."""
-        log = self.folder / f"{command.split()[0]}.log"
+        log = self.folder / f"{command.split(maxsplit=1)[0]}.log"
         ready = "listening on" if "minipacs" in command else "Orthanc has started"
         with running(
             command.split(), log=log, ready=lambda child: ready in child.log, env=self.env, cwd=self.folder
         ) as c:
             yield self.to_theirs(c.log) if "minipacs" in command else ""
+
+    def log_lines(self) -> list[str]:
+        """What the node has logged, line by line, without the times and levels."""
+        return [line[32:] for line in self.log().splitlines()]
 
     def log(self) -> str:
         """What the node has logged."""

@@ -82,4 +82,7 @@ def main() -> NoReturn:
     except BrokenPipeError:  # `minipacs … | head`
         sys.stderr.close()
         code = FAILED
+    except OSError as error:  # a disk that is full, a folder that is not ours
+        click.echo(f"minipacs: {error}", err=True)
+        code = FAILED
     sys.exit(code)

@@ -14,6 +14,7 @@ from minipacs.peers import Peer, PeerTable
 from minipacs.report import echo_as_json, echo_as_text
 from minipacs.rules import ae_title
 from minipacs.scu import DEFAULT_TIMEOUT, echo, echo_all
+from minipacs.toml_file import is_there
 
 if TYPE_CHECKING:
     from minipacs.echo_result import EchoResult
@@ -109,7 +110,7 @@ def _peer(target: str, settings: Settings) -> Peer:
 
 
 def _table(settings: Settings) -> PeerTable:
-    return PeerTable.read(settings.peers) if settings.peers.exists() else PeerTable()
+    return PeerTable.read(settings.peers) if is_there(settings.peers) else PeerTable()
 
 
 def _line(result: EchoResult, peers: list[Peer]) -> str:

@@ -20,9 +20,12 @@ def command(folder: Path) -> int:
     there = [str(folder / name) for name in _FILES if (folder / name).exists()]
     if there:
         raise Refused(f"{' and '.join(there)}: there already; nothing was written")
-    folder.mkdir(parents=True, exist_ok=True)
     for name in _FILES:
-        (folder / name).write_bytes(_shipped(name))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(_shipped(name))
+        except OSError as error:
+            raise Refused(f"cannot write {folder / name}: {error.strerror}") from None
         click.echo(f"wrote {folder / name}")
     return OK
 

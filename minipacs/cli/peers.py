@@ -55,7 +55,9 @@ def _list(settings: Settings, is_json: bool) -> int:
     return OK
 
 
-@command.command(epilog="Exit code: 0 valid, 2 not.")
+@command.command(
+    epilog="Example: minipacs peers check new.toml && mv new.toml conf/peers.toml\n\nExit code: 0 valid, 2 not."
+)
 @click.argument("file", metavar="[FILE]", required=False)
 @with_settings
 def check(file: str | None, settings: Settings) -> int:
@@ -66,7 +68,14 @@ def check(file: str | None, settings: Settings) -> int:
     return OK
 
 
-@command.command()
+@command.command(
+    epilog="""\b
+Examples:
+  minipacs peers add ct1 CT1@10.0.0.5:104
+  minipacs peers add ct1 'CT 1@[fd00::5]:104'           an IPv6 address in brackets
+  minipacs peers add ct2 CT2 --allow-from 10.0.0.0/24   one that only calls us, from there
+"""
+)
 @click.argument("name", type=Rule("name", peer_name))
 @click.argument("target", metavar="TITLE[@HOST:PORT]")
 @click.option(
@@ -92,7 +101,7 @@ def add(name: str, target: str, allow_from: tuple[Network, ...], settings: Setti
     return OK
 
 
-@command.command()
+@command.command(epilog="Example: minipacs peers remove ct1")
 @click.argument("name")
 @with_settings
 def remove(name: str, settings: Settings) -> int:

@@ -50,8 +50,9 @@ class _Node:
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
-        with LivePeerTable(self._settings.peers, self._reloaded) as live:
-            self._listener = Listener(self._settings, lambda: live.current)
+        live = LivePeerTable(self._settings.peers, self._reloaded)
+        self._listener = Listener(self._settings, lambda: live.current)
+        with live:
             port = await self._listener.start()
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self._stop.set)

@@ -2,7 +2,7 @@
 
 Nothing here opens a socket, starts a thread or reads a clock. One class serves both roles of an association.
 
-    verification ─► association ─► state_table
-                        │  └─────► messages ─► dimse
-                        └────────► framing ─► pdu ─► items
+    verification ─► association ─► state_table, framing
+                        └────────► indications ─► messages ─► dimse
+                                       └────────► pdu ─► associate ─► header, items
 """

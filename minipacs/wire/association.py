@@ -15,63 +15,25 @@ A user calls, for each chunk that came::
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, TypeAlias
-
-from msgspec import Struct
+from typing import TYPE_CHECKING
 
 from minipacs.errors import LocalProtocolError, PDUError
-from minipacs.wire.framing import PDUReader
+from minipacs.wire.associate import AssociateAC, AssociateRJ, AssociateRQ
+from minipacs.wire.framing import ASSOCIATE_PDU_LIMIT, MAXIMUM_LENGTH, PDUReader
+from minipacs.wire.indications import Closed, Indication, Violation
 from minipacs.wire.items import ContextResult, UserInformation
-from minipacs.wire.messages import Message, MessageAssembler, fragment
-from minipacs.wire.pdu import (
-    PDU,
-    Abort,
-    AssociateAC,
-    AssociateRJ,
-    AssociateRQ,
-    PDataTF,
-    ReleaseRP,
-    ReleaseRQ,
-)
+from minipacs.wire.messages import COMMAND_SET_LIMIT, Message, MessageAssembler, fragment
+from minipacs.wire.pdu import PDU, PDV, Abort, PDataTF, ReleaseRP, ReleaseRQ
 from minipacs.wire.state_table import EFFECTS, TRANSITIONS, Action, Effect, Event, State
 
 if TYPE_CHECKING:
     from minipacs.wire.dimse import CommandSet
 
-MAXIMUM_LENGTH = 16_384
-"""The P-DATA-TF that we announce to take, in bytes: what DCMTK and Orthanc announce."""
-
-ASSOCIATE_PDU_LIMIT = 1 << 20
-"""The A-ASSOCIATE PDU that we take, in bytes. 128 contexts of 100 transfer syntaxes need less; DCMTK's limit too."""
-
-COMMAND_SET_LIMIT = 64 << 10
-"""The command set that we take, in bytes. A C-ECHO-RQ has 68."""
+_LAST_CONTEXT_RESULT = 4  # PS3.8 Table 9-18
 
 # A peer may deviate in every item of a 1 MiB request; the first of each kind tell enough.
 _MOST_OBSERVATIONS = 32
 
-
-class Violation(Struct, frozen=True):
-    """The peer broke the protocol and was answered by A-ABORT (PS3.8 Table 9-9, AA-1 and AA-8).
-
-    Attributes:
-        text: what it did, in words of ours.
-        abort: what we sent.
-        first_bytes: the bytes of the offending PDU, up to the 64th; they tell HTTP and TLS from broken DICOM.
-    """
-
-    text: str
-    abort: Abort
-    first_bytes: bytes
-
-
-class Closed(Struct, frozen=True):
-    """The connection closed without A-RELEASE or A-ABORT: an A-P-ABORT indication (AA-4)."""
-
-
-Indication: TypeAlias = (
-    AssociateRQ | AssociateAC | AssociateRJ | Message | ReleaseRQ | ReleaseRP | Abort | Violation | Closed
-)
 
 _ARRIVALS = {
     AssociateAC: Event.Evt3,
@@ -111,6 +73,8 @@ class Association:
         self._is_deaf = False
         self._was_connected = False
         self._reader = PDUReader(associate_pdu_limit, MAXIMUM_LENGTH)
+        self._first_bytes = b""  # of the PDU that is being read
+        self._pdvs: deque[PDV] = deque()  # in it, not read yet
         self._assembler = MessageAssembler(command_set_limit)
         self._to_send = bytearray()
         self._indications: deque[Indication] = deque()
@@ -163,7 +127,7 @@ class Association:
     def next_indication(self) -> Indication | None:
         """Return what happened next, or None when more bytes are needed."""
         while not self._indications:
-            if not self._read_pdu():
+            if not self._read():
                 return None
         return self._indications.popleft()
 
@@ -216,40 +180,53 @@ class Association:
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    def _read_pdu(self) -> bool:
-        """Take one PDU from what was received; False when there is no whole one."""
+    def _read(self) -> bool:
+        """Take one PDV or PDU from what was received; False when there is no whole one."""
         if self._is_deaf or self.state is State.Sta1:
             return False
-        first_bytes = self._reader.first_bytes
         try:
-            pdu = self._reader.next_pdu(self._observe)
-            if pdu is None:
-                return False
-            self.pdus_received += 1
-            self._arrive(pdu, first_bytes)
+            return self._read_pdv() or self._read_pdu()
         except PDUError as fault:
-            self._violate(Event.Evt19, str(fault), fault.reason, first_bytes)
+            self._violate(Event.Evt19, str(fault), fault.reason, self._first_bytes)
+            return True
+
+    def _read_pdv(self) -> bool:
+        if not self._pdvs:
+            return False
+        self._arrive_data(self._pdvs.popleft())
         return True
 
-    def _arrive(self, pdu: PDU, first_bytes: bytes) -> None:
+    def _read_pdu(self) -> bool:
+        self._first_bytes = self._reader.first_bytes
+        pdu = self._reader.next_pdu(self._observe)
+        if pdu is None:
+            return False
+        self.pdus_received += 1
+        self._arrive(pdu)
+        return True
+
+    def _arrive(self, pdu: PDU) -> None:
         event = _ARRIVALS[type(pdu)]
         action = TRANSITIONS[event, self.state]
         if action in {Action.AA_1, Action.AA_7, Action.AA_8}:
-            self._violate(event, f"unexpected {pdu.NAME} in {self.state.name}", Abort.UNEXPECTED_PDU, first_bytes)
+            text = f"unexpected {pdu.NAME} in {self.state.name}"
+            self._violate(event, text, Abort.UNEXPECTED_PDU, self._first_bytes)
         elif isinstance(pdu, PDataTF):
-            self._arrive_data(pdu)
+            # One at a time: the user may answer, refuse or abort at a message before the next one of the same PDU.
+            self._pdvs.extend(pdu.pdvs)
         else:
             self._learn(pdu)
             self._happen(event, pdu)
 
-    def _arrive_data(self, pdu: PDataTF) -> None:
+    def _arrive_data(self, pdv: PDV) -> None:
         if TRANSITIONS[Event.Evt10, self.state] is Action.AA_6:
             return
-        for pdv in pdu.pdvs:
-            if pdv.context_id not in self.accepted_contexts:
-                raise PDUError(f"data on presentation context {pdv.context_id}, which was not accepted")
-            if (message := self._assembler.add(pdv, self._observe)) is not None:
-                self._happen(Event.Evt10, message)
+        if pdv.context_id not in self.accepted_contexts:
+            raise PDUError(f"data on presentation context {pdv.context_id}, which was not accepted")
+        if (message := self._assembler.add(pdv, self._observe)) is not None:
+            self._happen(Event.Evt10, message)
+            if self._pdvs:
+                self._observe("several messages in one P-DATA-TF")  # PS3.8 §E.1
 
     def _learn(self, pdu: PDU) -> None:
         """Keep what the answering or asking PDU says about the association to come."""
@@ -259,12 +236,24 @@ class Association:
         elif isinstance(pdu, AssociateAC) and self.state is State.Sta5:
             assert self.request is not None
             self.peer_information = pdu.user_information
-            proposed = {context.context_id for context in self.request.contexts}
-            for context in pdu.contexts:
-                if context.context_id not in proposed:
-                    self._observe(f"answer to presentation context {context.context_id}, which was not proposed")
-                elif context.result == 0:
-                    self.accepted_contexts[context.context_id] = context.transfer_syntax
+            self._learn_contexts(self.request, pdu)
+
+    def _learn_contexts(self, request: AssociateRQ, answer: AssociateAC) -> None:
+        unanswered = {context.context_id: context for context in request.contexts}
+        for context in answer.contexts:
+            proposed = unanswered.pop(context.context_id, None)
+            if proposed is None:
+                self._observe(f"answer to presentation context {context.context_id}, which awaits none")
+            elif context.result == 0:
+                if context.transfer_syntax not in proposed.transfer_syntaxes:
+                    self._observe(
+                        f"presentation context {context.context_id} accepted in a transfer syntax not proposed"
+                    )
+                self.accepted_contexts[context.context_id] = context.transfer_syntax
+            elif context.result > _LAST_CONTEXT_RESULT:
+                self._observe(f"presentation context {context.context_id} has result {context.result}, which is none")
+        for context_id in unanswered:
+            self._observe(f"presentation context {context_id} was not answered")
 
     def _violate(self, event: Event, text: str, reason: int, first_bytes: bytes) -> None:
         """Answer a broken rule by A-ABORT; after an invalid PDU nothing that follows can be framed."""
@@ -274,6 +263,7 @@ class Association:
         if action is not Action.AA_7:
             self._indications.append(Violation(text, abort, first_bytes))
         self._is_deaf = True
+        self._pdvs.clear()
         self._reader.clear()
 
     def _happen(self, event: Event, subject: PDU | Message | Closed | None = None) -> None:

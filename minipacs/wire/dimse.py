@@ -95,12 +95,15 @@ class CommandSet(Struct, frozen=True, kw_only=True):
         uid = elements.get(_AFFECTED_SOP_CLASS_UID)
         if uid is None and command_field == C_ECHO_RQ:
             observe("C-ECHO-RQ without an affected SOP class UID")
+        has_data_set = data_set_type not in {None, NO_DATA_SET}
+        if has_data_set and command_field == C_ECHO_RQ:
+            observe("C-ECHO-RQ with a data set")
         return cls(
             command_field=command_field,
             affected_sop_class_uid=None if uid is None else read_uid(uid, _ignore),
             message_id=_read_us(elements, _MESSAGE_ID),
             message_id_being_responded_to=_read_us(elements, _MESSAGE_ID_BEING_RESPONDED_TO),
-            has_data_set=data_set_type not in {None, NO_DATA_SET},
+            has_data_set=has_data_set,
             status=_read_us(elements, _STATUS),
         )
 
@@ -134,6 +137,8 @@ def _read_elements(data: bytes, observe: Observe) -> dict[int, bytes]:
             raise PDUError(
                 f"element (0000,{element:04X}) announces {length} bytes, {len(data) - position - 8} are there"
             )
+        if element in elements:
+            observe(f"element (0000,{element:04X}) twice in the command set")
         elements[element] = data[position + 8 : end]
         position = end
     _check_group_length(elements.get(_GROUP_LENGTH), len(data), observe)

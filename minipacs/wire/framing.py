@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from minipacs.errors import PDUError
-from minipacs.wire.pdu import HEADER_LENGTH, PDU, PDU_CLASSES, Abort, AssociateAC, AssociateRQ, PDataTF, read_header
+from minipacs.wire.associate import AssociateAC, AssociateRQ
+from minipacs.wire.header import HEADER_LENGTH, read_header
+from minipacs.wire.pdu import PDU, PDU_CLASSES, Abort, PDataTF
 
 if TYPE_CHECKING:
     from minipacs.wire.items import Observe
+
+MAXIMUM_LENGTH = 16_384
+"""The P-DATA-TF that we announce to take, in bytes: what DCMTK and Orthanc announce."""
+
+ASSOCIATE_PDU_LIMIT = 1 << 20
+"""The A-ASSOCIATE PDU that we take, in bytes. 128 contexts of 100 transfer syntaxes need less; DCMTK's limit too."""
 
 # A-RELEASE and A-ABORT have 4 bytes; this much is tolerated before the length is taken for noise.
 _SHORT_PDU_LIMIT = 1024

@@ -29,6 +29,10 @@ IMPLEMENTATION_CLASS_UID_ITEM = 0x52
 IMPLEMENTATION_VERSION_NAME_ITEM = 0x55
 USER_IDENTITY_RQ_ITEM = 0x58
 
+_ITEMS_THAT_COME_ONCE = frozenset(
+    {MAXIMUM_LENGTH_ITEM, IMPLEMENTATION_CLASS_UID_ITEM, IMPLEMENTATION_VERSION_NAME_ITEM}
+)
+
 # Kept as bytes for whoever wants to show them: asynchronous operations window, role selection, extended and common
 # extended negotiation, user identity (PS3.7 Annex D.3.3). None changes what Verification does.
 _OTHER_KNOWN_ITEMS = frozenset({0x53, 0x54, 0x56, 0x57, 0x58, 0x59})
@@ -36,6 +40,8 @@ _OTHER_KNOWN_ITEMS = frozenset({0x53, 0x54, 0x56, 0x57, 0x58, 0x59})
 # A maximum length of less leaves no room for one byte of a fragment and one of padding behind the headers of the
 # PDV item (PS3.8 §9.3.5.1); 0 means that there is no limit (PS3.8 §D.1.1).
 SMALLEST_MAXIMUM_LENGTH = 14
+
+_LONGEST_VERSION_NAME = 16  # PS3.7 §D.3.3.2.4
 
 _ITEM_HEADER = struct.Struct(">BxH")
 
@@ -128,24 +134,25 @@ class UserInformation(Struct, frozen=True):
     @classmethod
     def decode(cls, value: bytes, observe: Observe) -> UserInformation:
         """Read the value of the item; PDUError when a length in it does not fit."""
-        maximum_length, class_uid, version_name = None, "", ""
+        once: dict[int, bytes] = {}
         others = []
         for item_type, content in read_items(value):
-            if item_type == MAXIMUM_LENGTH_ITEM:
-                maximum_length = _read_maximum_length(content)
-            elif item_type == IMPLEMENTATION_CLASS_UID_ITEM:
-                class_uid = read_uid(content, observe)
-            elif item_type == IMPLEMENTATION_VERSION_NAME_ITEM:
-                version_name = content.decode("latin-1")
+            if item_type in _ITEMS_THAT_COME_ONCE:
+                if item_type in once:
+                    observe(f"user information sub-item 0x{item_type:02X} twice: the last one counts")
+                once[item_type] = content
             elif item_type in _OTHER_KNOWN_ITEMS:
                 others.append(Item(item_type, content))
                 if item_type == USER_IDENTITY_RQ_ITEM:
                     observe("user identity sent: neither checked nor answered")
             else:
                 observe(f"unknown user information sub-item 0x{item_type:02X} ignored")
-        if maximum_length is None:
-            observe("no maximum length sub-item: taken as unlimited")
-        return cls(maximum_length or 0, class_uid, version_name, tuple(others))
+        return cls(
+            _read_maximum_length(once.get(MAXIMUM_LENGTH_ITEM), observe),
+            _read_class_uid(once.get(IMPLEMENTATION_CLASS_UID_ITEM), observe),
+            _read_version_name(once.get(IMPLEMENTATION_VERSION_NAME_ITEM, b""), observe),
+            tuple(others),
+        )
 
 
 def item(item_type: int, value: bytes) -> bytes:
@@ -186,10 +193,29 @@ def _read_syntaxes(value: bytes, observe: Observe) -> tuple[tuple[str, ...], tup
     return tuple(abstract), tuple(transfer)
 
 
-def _read_maximum_length(content: bytes) -> int:
+def _read_maximum_length(content: bytes | None, observe: Observe) -> int:
+    if content is None:
+        observe("no maximum length sub-item: taken as unlimited")
+        return 0
     if len(content) != 4:
         raise PDUError(f"maximum length sub-item of {len(content)} bytes, not 4")
     length = int.from_bytes(content, "big")
     if 0 < length < SMALLEST_MAXIMUM_LENGTH:
         raise PDUError(f"maximum length {length} leaves no room for a fragment")
     return length
+
+
+def _read_class_uid(content: bytes | None, observe: Observe) -> str:
+    if content is None:
+        observe("no implementation class UID, which is required (PS3.7 §D.3.3.2)")
+        return ""
+    return read_uid(content, observe)
+
+
+def _read_version_name(content: bytes, observe: Observe) -> str:
+    name = content.rstrip(b"\0 ")
+    if name != content:
+        observe("implementation version name padded with NUL or space")
+    if len(name) > _LONGEST_VERSION_NAME:
+        observe(f"implementation version name of {len(name)} characters, more than {_LONGEST_VERSION_NAME}")
+    return name.decode("latin-1")

@@ -16,6 +16,9 @@ from minipacs.wire.pdu import PDV, PDataTF
 if TYPE_CHECKING:
     from minipacs.wire.items import Observe
 
+COMMAND_SET_LIMIT = 64 << 10
+"""The command set that we take, in bytes. A C-ECHO-RQ has 68."""
+
 # The headers of one PDV item inside a P-DATA-TF: length, context ID, message control header (PS3.8 §9.3.5.1).
 _PDV_OVERHEAD = 6
 
@@ -51,6 +54,8 @@ class MessageAssembler:
             raise PDUError(f"a message on context {self._context_id} goes on on context {pdv.context_id}")
         if pdv.is_command != (self._command is None):
             raise PDUError("command fragment inside a data set" if pdv.is_command else "data set without a command")
+        if len(pdv.data) % 2:
+            observe("PDV fragment of an odd number of bytes")
         self._context_id = pdv.context_id
         if self._command is None:
             return self._add_command_fragment(pdv, observe)
@@ -79,7 +84,8 @@ class MessageAssembler:
 def fragment(context_id: int, command: CommandSet, maximum_length: int) -> list[PDataTF]:
     """Return the PDUs that carry *command*, none longer than the receiver's *maximum_length* in bytes (0: any)."""
     data = command.encode()
-    step = maximum_length - _PDV_OVERHEAD if maximum_length else len(data)
+    # A fragment has an even number of bytes (PS3.8 §E.1).
+    step = (maximum_length - _PDV_OVERHEAD) // 2 * 2 if maximum_length else len(data)
     return [
         PDataTF(
             (

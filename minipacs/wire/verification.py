@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minipacs import __version__
 from minipacs.errors import PDUError
-from minipacs.wire.association import MAXIMUM_LENGTH
+from minipacs.wire.associate import AssociateRQ
 from minipacs.wire.dimse import (
     C_CANCEL_RQ,
     C_ECHO_RQ,
@@ -15,8 +15,9 @@ from minipacs.wire.dimse import (
     CommandSet,
     response,
 )
+from minipacs.wire.framing import MAXIMUM_LENGTH
 from minipacs.wire.items import ContextResult, ProposedContext, UserInformation
-from minipacs.wire.pdu import Abort, AssociateRQ
+from minipacs.wire.pdu import Abort
 
 IMPLEMENTATION_CLASS_UID = "2.25.277021723947087138302307502195524807535"
 IMPLEMENTATION_VERSION_NAME = f"MINIPACS_{__version__}"[:16]  # at most 16 characters (PS3.7 §D.3.3.2)

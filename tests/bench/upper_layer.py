@@ -18,9 +18,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
+from minipacs.wire.associate import AssociateAC
 from minipacs.wire.association import Association
 from minipacs.wire.dimse import c_echo_rq
-from minipacs.wire.pdu import HEADER_LENGTH, AssociateAC, PDataTF, ReleaseRP, read_header
+from minipacs.wire.header import HEADER_LENGTH, read_header
+from minipacs.wire.pdu import PDataTF, ReleaseRP
 from minipacs.wire.verification import request
 
 ROUNDS = 5
