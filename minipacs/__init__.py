@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     )
     from minipacs.peers import Peer, PeerTable
     from minipacs.scp import VerificationSCP
-    from minipacs.scu import echo, echo_all
+    from minipacs.scu import echo
+    from minipacs.side_by_side import echo_all
 
 __version__ = "0.1.0"
 
@@ -56,7 +57,7 @@ _HOMES = {
     "PeerTable": "peers",
     "VerificationSCP": "scp",
     "echo": "scu",
-    "echo_all": "scu",
+    "echo_all": "side_by_side",
 }
 
 

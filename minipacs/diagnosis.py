@@ -32,9 +32,9 @@ class Row(Struct, frozen=True):
 
 
 _REGISTER = (
-    'register AE title {calling}, its address and its port on {called}; in Orthanc: "DicomModalities": '
-    '{{ "{symbol}": ["{calling}", "{local_host}", {local_port}] }}, where with DicomCheckModalityHost the address must '
-    "be the numeric one that we call from"
+    "on {called}: register AE title {calling} at {local_host} port {local_port}; Orthanc: "
+    '"DicomModalities": {{ "{symbol}": ["{calling}", "{local_host}", {local_port}] }} '
+    "(with DicomCheckModalityHost, the numeric address that we call from)"
 )
 
 _ROWS = (

@@ -178,7 +178,10 @@ def folders_on_the_way(path: Path) -> dict[str, set[str]]:
         if os.path.islink(step) and links < _MOST_LINKS:
             links += 1
             names.setdefault(folder, set()).add(name)
-            target = Path(folder, os.readlink(step))
+            try:
+                target = Path(folder, os.readlink(step))
+            except OSError:  # gone meanwhile; what took its place is told
+                break
             todo += reversed(Path(os.path.normpath(target)).parts[1:])
             folder, above = path.anchor, ""
         elif todo and os.path.isdir(step):

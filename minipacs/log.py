@@ -57,8 +57,9 @@ def configure(log_format: str, *, debug: bool) -> None:
         log_format: ``text`` or ``json``.
         debug: whether debug records are shown.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter(colour=sys.stderr.isatty()))
+    handler = logging.NullHandler() if sys.stderr is None else logging.StreamHandler(sys.stderr)  # None: closed
+    colour = sys.stderr is not None and sys.stderr.isatty()
+    handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter(colour=colour))
     logger = logging.getLogger("minipacs")
     logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if debug else logging.INFO)

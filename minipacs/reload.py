@@ -5,6 +5,7 @@ A reader takes `live.current`, once for what it does, and no lock. One thread of
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from time import monotonic
@@ -20,6 +21,8 @@ from minipacs.toml_file import is_there
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+logger = logging.getLogger("minipacs")
 
 _WRITER_PATIENCE = 0.8 if TELLS_CLOSE else 0.2
 """Seconds without a change after which a file that its writer does not close is read all the same."""
@@ -92,6 +95,7 @@ class LivePeerTable:
 
     Attributes:
         current: the table in force; a reload puts another in its place.
+        watch_error: why changes are not seen by themselves; None while they are.
 
     Raises:
         PeerTableError: there is a file, and it is not valid; with every fault.
@@ -112,7 +116,7 @@ class LivePeerTable:
         try:
             self._watch.start()
         except OSError as error:
-            self.watch_error = error
+            self._lose_watch(error)
         try:
             self.current = self._read()
         except PeerTableError as error:
@@ -168,8 +172,12 @@ class LivePeerTable:
             try:
                 return self._watch.update()
             except OSError as error:
-                self.watch_error = error
+                self._lose_watch(error)
         return False
+
+    def _lose_watch(self, error: OSError) -> None:
+        self.watch_error = error
+        logger.warning("changes of %s are not seen (%s): reload by SIGHUP", self._path, error)
 
     def _look(self) -> PeerTable | PeerTableError:
         try:

@@ -5,7 +5,6 @@ One attempt is made, without retry or fallback, so that what is told is what hap
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING
@@ -34,7 +33,7 @@ from minipacs.wire.state_table import State
 from minipacs.wire.verification import request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
 
     from minipacs.peers import Peer
     from minipacs.wire.indications import Indication
@@ -43,7 +42,6 @@ DEFAULT_TIMEOUT = 10.0
 
 _CONTEXT_ID = 1  # the only one that request() proposes
 _RETRY_PAUSE = 0.25  # seconds between two attempts of echo(…, wait=…)
-_MOST_THREADS = 256
 
 
 def echo(
@@ -85,55 +83,6 @@ def echo(
         if result.is_success or perf_counter() + _RETRY_PAUSE >= until:
             return result
         sleep(_RETRY_PAUSE)
-
-
-def echo_all(peers: Iterable[Peer], call: Callable[[Peer], EchoResult] = echo) -> Iterator[EchoResult]:
-    """Call many peers side by side and yield their results in order, each as soon as it is its turn.
-
-    Args:
-        peers: whom to call.
-        call: what to do with each, such as ``functools.partial(echo, timeout=2)``.
-    """
-    errands = [_Errand(peer) for peer in peers]
-    waiting = iter(errands)
-    lock = threading.Lock()
-
-    def work() -> None:
-        while True:
-            with lock:
-                errand = next(waiting, None)
-            if errand is None:
-                return
-            errand.run(call)
-
-    for _ in range(min(len(errands), _MOST_THREADS)):
-        threading.Thread(target=work, daemon=True).start()  # daemon: Ctrl-C does not wait for silent peers
-    for errand in errands:
-        yield errand.result()
-
-
-class _Errand:
-    """One call of many, done by some thread."""
-
-    def __init__(self, peer: Peer) -> None:
-        self._peer = peer
-        self._done = threading.Event()
-        self._result: EchoResult | None = None
-        self._error: Exception | None = None
-
-    def run(self, call: Callable[[Peer], EchoResult]) -> None:
-        try:
-            self._result = call(self._peer)
-        except Exception as error:  # noqa: BLE001 - raised again in the thread that asks for the result
-            self._error = error
-        self._done.set()
-
-    def result(self) -> EchoResult:
-        self._done.wait()
-        if self._error is not None:
-            raise self._error
-        assert self._result is not None
-        return self._result
 
 
 class _Call:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,7 +14,8 @@ _TCP_QUICKACK = getattr(socket, "TCP_QUICKACK", None)  # Linux
 
 def tune(sock: socket.socket | TransportSocket) -> None:
     """Send small PDUs at once, and acknowledge at once."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with suppress(OSError):  # some systems refuse on a connection that the peer has reset; reading it tells
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     acknowledge_at_once(sock)
 
 
@@ -24,4 +26,5 @@ def acknowledge_at_once(sock: socket.socket | TransportSocket) -> None:
     acknowledgement of the first, which a delayed one holds back for about 43 ms.
     """
     if _TCP_QUICKACK is not None:
-        sock.setsockopt(socket.IPPROTO_TCP, _TCP_QUICKACK, 1)
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, _TCP_QUICKACK, 1)

@@ -8,14 +8,16 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from minipacs import Peer, PeerTable, VerificationSCP, __version__
+from minipacs import Peer, PeerTable, VerificationSCP, __version__, log
+from minipacs.cli import main, serve
+from minipacs.reload import LivePeerTable, Reload
 from minipacs.wire.verification import request
 
 from .peers.node import MINIPACS, environment
@@ -51,13 +53,6 @@ def minipacs(folder: Path, *arguments: str, **variables: str) -> Done:
 def assert_fails(done: Done, code: int, *lines: str) -> None:
     """It says exactly that on standard error, and nothing on standard output."""
     assert (done.stdout, done.stderr.splitlines(), done.returncode) == ("", list(lines), code)
-
-
-def assert_usage(done: Done, error: str) -> None:
-    """It says how it is used, and what is wrong."""
-    assert (done.stdout, done.returncode) == ("", 2)
-    assert done.stderr.startswith("Usage: ")
-    assert done.stderr.splitlines()[-1] == f"Error: {error}"
 
 
 def save(folder: Path, text: str, name: str = "peers.toml") -> Path:
@@ -115,10 +110,9 @@ def test_the_version_is_told(tmp_path: Path) -> None:
         ("ech orthanc", "No such command 'ech'. Did you mean 'echo'?"),
         ("serv", "No such command 'serv'. Did you mean 'serve'?"),
         ("peers ad ct1 CT1", "No such command 'ad'. Did you mean 'add'?"),
-        ("serve --prot 104", "No such option '--prot'. Did you mean '--port'?"),
+        ("serve --prot 104", "No such option '--prot'."),
         ("serve --log-format xml", "Invalid value for '--log-format': 'xml' is not one of 'text', 'json'."),
         ("serve more", "Got unexpected extra argument (more)"),
-        ("serve --port", "Option '--port' requires an argument."),
         ("serve --port x", "Invalid value for '--port': must be a number, not x"),
         ("serve --port 65536", "Invalid value for '--port': must be 0 to 65535, not 65536"),
         ("serve --host a..b", "Invalid value for '--host': must be an IP address or a host name, not a..b"),
@@ -135,7 +129,7 @@ def test_the_version_is_told(tmp_path: Path) -> None:
         ("echo A@h:1 --count 0", "Invalid value for '--count': 0 is not in the range x>=1."),
         ("echo A@h:1 --interval -1", "Invalid value for '--interval': -1.0 is not in the range x>=0."),
         ("echo A@h:1 --timeout 0", "Invalid value for '--timeout': 0.0 is not in the range x>0."),
-        ("echo A@h:1 --wait x", "Invalid value for '--wait': 'x' is not a valid float."),
+        ("echo A@h:1 --wait x", "Invalid value for '--wait': 'x' is not a valid float"),
         ("echo A@h:1 --calling é", "Invalid value for '--calling': must be printable ASCII"),
         ("peers add", "Missing argument 'NAME'."),
         ("peers add ct1", "Missing argument 'TITLE[@HOST:PORT]'."),
@@ -151,6 +145,14 @@ def test_a_usage_error_says_what_is_wrong(arguments: str, error: str, tmp_path: 
     assert done.stderr.splitlines()[-1].startswith(f"Error: {error}")
 
 
+def test_the_nearest_option_is_suggested(tmp_path: Path) -> None:
+    assert "'--port'" in minipacs(tmp_path, "serve", "--prot", "104").stderr
+
+
+def test_an_option_without_its_value_is_a_usage_error(tmp_path: Path) -> None:
+    assert_fails(minipacs(tmp_path, "serve", "--port"), 2, "Error: Option '--port' requires an argument.")
+
+
 def test_what_a_user_typed_is_escaped(tmp_path: Path) -> None:
     for arguments in (["echo", "\x1b[2J@h"], ["echo", "\x1b[2J"], ["serve", "--host", "\x1b[2J"]):
         done = minipacs(tmp_path, *arguments)
@@ -160,7 +162,7 @@ def test_what_a_user_typed_is_escaped(tmp_path: Path) -> None:
 
 # --- settings --------------------------------------------------------------------------------------------------------
 
-NOT_OURS = "192.0.2.1"  # TEST-NET-1 (RFC 5737): an address that no machine has
+NOT_OURS, NOR_THIS = "198.51.100.1", "203.0.113.1"  # addresses that no machine has (RFC 5737)
 
 
 def cannot_listen(host: str, port: int) -> str:
@@ -188,27 +190,30 @@ def test_the_settings_are_found_by_option_then_environment_then_working_folder(t
 def test_options_override_the_settings(tmp_path: Path) -> None:
     save(tmp_path, settings_text(1001), "minipacs.toml")
     assert_fails(minipacs(tmp_path, "serve", "--port", "1004"), 3, cannot_listen(NOT_OURS, 1004))
-    assert_fails(minipacs(tmp_path, "serve", "--host", "192.0.2.2"), 3, cannot_listen("192.0.2.2", 1001))
+    assert_fails(minipacs(tmp_path, "serve", "--host", NOR_THIS), 3, cannot_listen(NOR_THIS, 1001))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "table"),
+    ("command", "table"),
     [
-        ([], "conf/peers.toml"),
-        (["--config", "other/minipacs.toml"], "other/from other.toml"),
-        (["--peers", "option.toml"], "option.toml"),
-        (["--config", "other/minipacs.toml", "--peers", "option.toml"], "option.toml"),
+        ("peers", "conf/peers.toml"),
+        ("peers --config other/minipacs.toml", "other/from other.toml"),
+        ("peers --peers option.toml", "option.toml"),
+        ("peers --config other/minipacs.toml --peers option.toml", "option.toml"),
+        ("peers --config other/minipacs.toml check", "other/from other.toml"),
+        ("peers check --config other/minipacs.toml", "other/from other.toml"),
+        ("peers remove x --peers option.toml", "option.toml"),
+        ("peers --peers other.toml remove x --peers option.toml", "option.toml"),
+        ("echo x --config other/minipacs.toml", "other/from other.toml"),
+        ("serve --peers option.toml --config other/minipacs.toml", "option.toml"),
     ],
 )
-@pytest.mark.parametrize("command", [["peers"], ["peers", "check"], ["peers", "remove", "x"], ["echo", "x"]])
-def test_the_peer_table_is_beside_the_settings_unless_named(
-    command: list[str], arguments: list[str], table: str, tmp_path: Path
-) -> None:
+def test_the_peer_table_is_beside_the_settings_unless_named(command: str, table: str, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "minipacs.toml").write_text('[node]\npeers = "from other.toml"\n')
     (tmp_path / table).parent.mkdir(exist_ok=True)
     (tmp_path / table).write_text("peers = 1\n")
-    assert_fails(minipacs(tmp_path, *command, *arguments), 2, f"{table}: peers: must be a table, not 1")
+    assert_fails(minipacs(tmp_path, *command.split()), 2, f"{table}: peers: must be a table, not 1")
 
 
 @pytest.mark.parametrize("command", ["serve", "echo", "peers", "peers check"])
@@ -559,6 +564,21 @@ def test_a_reader_that_goes_away_leaves_no_traceback(command: str, tmp_path: Pat
     assert done.stderr == ""
 
 
+def test_an_echo_succeeds_where_standard_error_is_closed(folder: Path) -> None:
+    done = shell(folder, "minipacs echo node 2>&-")
+    assert (done.stdout.split()[2], done.returncode) == ("success", 0)
+
+
+def test_the_node_runs_where_standard_error_is_closed(tmp_path: Path) -> None:
+    save(tmp_path, text_of("a"))
+    command = ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *MINIPACS, "serve", "--port", "0"]
+    with running(
+        command, log=tmp_path / "log", ready=lambda child: "\n" in child.log, env=environment(), cwd=tmp_path
+    ) as node:
+        os.kill(node.pid, signal.SIGTERM)
+        assert node.wait(within=2) == 0
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("command", ["peers", "--help", "serve --port 0"])
 def test_a_full_disk_is_one_line_and_no_success(command: str, tmp_path: Path) -> None:
@@ -779,6 +799,28 @@ def test_a_folder_instead_of_a_table_does_not_start(tmp_path: Path) -> None:
     fault = "conf: file: must be a regular file, not a folder or device"
     (tmp_path / "conf").mkdir()
     assert_fails(minipacs(tmp_path, "serve", "--port", "0", "--peers", "conf"), 2, fault)
+
+
+class Hasty(LivePeerTable):
+    """The file changes as soon as it is followed."""
+
+    def __init__(self, path: Path, told: Callable[[Reload], None]) -> None:
+        super().__init__(path, told)
+        self._tell = told
+
+    def __enter__(self) -> LivePeerTable:
+        self._tell(Reload(source="x"))
+        return super().__enter__()
+
+
+def test_a_change_at_the_very_start_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(serve, "LivePeerTable", Hasty)
+    monkeypatch.setattr(log, "configure", lambda *_, **__: None)
+    monkeypatch.setattr(sys, "argv", ["minipacs", "serve", "--host", NOT_OURS])
+    with pytest.raises(SystemExit) as raised:
+        main()
+    assert raised.value.code == 3
 
 
 # --- stopping it -----------------------------------------------------------------------------------------------------

@@ -26,9 +26,9 @@ TIMEOUT = 0.5
 HANGS = 1.8 * TIMEOUT  # in seconds: one deadline has passed, and not a second one
 
 REGISTER = (
-    'register AE title MINIPACS, its address and its port on FAKE; in Orthanc: "DicomModalities": '
-    '{ "minipacs": ["MINIPACS", "127.0.0.1", 11112] }, where with DicomCheckModalityHost the address must be the '
-    "numeric one that we call from"
+    "on FAKE: register AE title MINIPACS at 127.0.0.1 port 11112; Orthanc: "
+    '"DicomModalities": { "minipacs": ["MINIPACS", "127.0.0.1", 11112] } '
+    "(with DicomCheckModalityHost, the numeric address that we call from)"
 )
 BROKEN = "the peer is broken: see its log"
 BROKEN_OR_PROXY = "the peer, or a proxy before it, is broken: see its log"

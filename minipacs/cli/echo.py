@@ -13,7 +13,8 @@ from minipacs.cli.progress import Progress
 from minipacs.peers import Peer, PeerTable
 from minipacs.report import echo_as_json, echo_as_text
 from minipacs.rules import ae_title
-from minipacs.scu import DEFAULT_TIMEOUT, echo, echo_all
+from minipacs.scu import DEFAULT_TIMEOUT, echo
+from minipacs.side_by_side import echo_all
 from minipacs.toml_file import is_there
 
 if TYPE_CHECKING:

@@ -8,6 +8,10 @@ from time import monotonic
 from typing import Self
 
 
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()  # None: closed, as by 2>&-
+
+
 class Progress:
     """Shows *text* and the seconds that went by, for as long as a ``with`` block runs; only on a terminal."""
 
@@ -15,7 +19,7 @@ class Progress:
         self._text = text
         self._is_over = threading.Event()
         self._shown = threading.Lock()
-        self._thread = threading.Thread(target=self._run, daemon=True) if sys.stderr.isatty() else None
+        self._thread = threading.Thread(target=self._run, daemon=True) if _is_terminal() else None
 
     def __enter__(self) -> Self:
         """Begin."""

@@ -73,8 +73,6 @@ class _Node:
         if not count:
             how = "minipacs peers add NAME TITLE@HOST:PORT" if settings.peers.exists() else "minipacs init"
             logger.warning("nobody is admitted: %s has no peers; begin with: %s", settings.peers, how)
-        if live.watch_error is not None:
-            logger.warning("changes of %s are not seen (%s): reload by SIGHUP", settings.peers, live.watch_error)
 
     def _reloaded(self, reload: Reload) -> None:
         """Called in the thread that reads the table."""

@@ -1,0 +1,229 @@
+"""Who imports whom: the architecture is this graph, and a new arrow in it is a decision."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+import minipacs
+
+PACKAGE = Path(minipacs.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Module → the modules of the package that it imports, at run time or for its types alone.
+ARROWS = {
+    "__init__": "association_record echo_result errors peers scp scu side_by_side",
+    "__main__": "cli",
+    "admission": "peers wire.associate",
+    "ae_title": "",
+    "association_record": "diagnosis",
+    "cli": "__init__ errors",
+    "cli.echo": "cli cli.options cli.progress echo_result peers report rules scu settings side_by_side toml_file",
+    "cli.init": "cli cli.options",
+    "cli.options": "cli escape peers settings",
+    "cli.peers": "cli cli.options peer_file peers report rules settings",
+    "cli.progress": "",
+    "cli.serve": "cli.options listener log reload settings",
+    "connection": (
+        "admission association_record diagnosis errors escape recognition settings tcp wire.associate "
+        "wire.association wire.dimse wire.indications wire.messages wire.pdu wire.state_table "
+        "wire.verification"
+    ),
+    "diagnosis": "",
+    "echo_result": "peers",
+    "errors": "",
+    "escape": "",
+    "file_watch": "",
+    "flood": "",
+    "listener": (
+        "admission ae_title association_record connection diagnosis errors escape flood peers rules settings "
+        "wire.associate"
+    ),
+    "log": "",
+    "peer_file": "errors peers rules toml_file",
+    "peers": "ae_title errors escape rules toml_file",
+    "recognition": "echo_result escape wire.associate wire.indications wire.pdu",
+    "reload": "errors file_watch peers toml_file",
+    "report": "echo_result peers rules",
+    "requestor": "tcp wire.association wire.indications",
+    "rules": "ae_title",
+    "scp": "ae_title association_record escape listener peers settings",
+    "scu": (
+        "ae_title diagnosis echo_result errors escape peers recognition requestor wire.associate wire.dimse "
+        "wire.indications wire.messages wire.pdu wire.state_table wire.verification"
+    ),
+    "settings": "errors rules toml_file wire.framing wire.messages",
+    "side_by_side": "echo_result peers scu",
+    "tcp": "",
+    "toml_file": "errors escape",
+    "wire": "",
+    "wire.associate": "ae_title errors wire.header wire.items",
+    "wire.association": (
+        "errors wire.associate wire.dimse wire.framing wire.indications wire.items wire.messages wire.pdu "
+        "wire.state_table"
+    ),
+    "wire.dimse": "errors wire.items",
+    "wire.framing": "errors wire.associate wire.header wire.items wire.pdu",
+    "wire.header": "errors wire.items",
+    "wire.indications": "wire.associate wire.messages wire.pdu",
+    "wire.items": "errors",
+    "wire.messages": "errors wire.dimse wire.items wire.pdu",
+    "wire.pdu": "errors wire.associate wire.header wire.items",
+    "wire.state_table": "",
+    "wire.verification": "__init__ errors wire.associate wire.dimse wire.framing wire.items wire.pdu",
+}
+
+# What `import minipacs` and `minipacs echo` do without: some take longer to import than an echo takes.
+HEAVY = {"asyncio", "logging", "watchdog", "tomlkit", "pynetdicom", "pydicom", "hypothesis", "pytest"}
+
+# Each foreign library has its doors. msgspec is the language that values are written in, and is everywhere.
+DOORS = {
+    "click": {"cli", "cli.echo", "cli.init", "cli.options", "cli.peers", "cli.serve"},
+    "tomli": {"toml_file"},
+    "tomlkit": {"peer_file"},
+    "voluptuous": {"rules", "toml_file", "peers", "settings", "cli.options"},
+    "watchdog": {"file_watch"},
+}
+
+
+def module_of(path: Path) -> str:
+    """Its name inside the package, such as `wire.pdu`; `__init__` for the package itself."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[1:] and parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): ast.parse(path.read_text()) for path in FILES}
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The full name of everything that is imported anywhere in the module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are written in full"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def ours(name: str) -> str | None:
+    """The module of the package that holds *name*, if it is of the package."""
+    if name.partition(".")[0] != "minipacs":
+        return None
+    inside = name.partition(".")[2]
+    return inside if inside in MODULES else inside.rpartition(".")[0] or "__init__"
+
+
+def arrows(module: str) -> set[str]:
+    return {target for name in imported(MODULES[module]) if (target := ours(name)) is not None}
+
+
+def foreign(module: str) -> set[str]:
+    return {name.partition(".")[0] for name in imported(MODULES[module])} - sys.stdlib_module_names - {"minipacs"}
+
+
+def test_every_module_has_its_arrows() -> None:
+    assert set(MODULES) == set(ARROWS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_what_it_may_and_nothing_else(module: str) -> None:
+    assert sorted(arrows(module)) == sorted(ARROWS[module].split())
+
+
+def test_the_arrows_lead_in_no_circle() -> None:
+    graph = {module: arrows(module) - {"__init__"} for module in MODULES if module != "__init__"}  # for __version__
+    assert list(TopologicalSorter(graph).static_order())
+
+
+def test_the_engine_knows_nothing_of_the_rest() -> None:
+    outside = {target for module in MODULES if module.startswith("wire") for target in arrows(module)}
+    assert {target for target in outside if not target.startswith("wire")} == {"__init__", "ae_title", "errors"}
+
+
+def test_the_library_knows_nothing_of_the_command_line() -> None:
+    for module in MODULES:
+        if not module.startswith("cli") and module != "__main__":
+            assert not any(target.startswith("cli") for target in arrows(module)), module
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_a_foreign_library_comes_in_by_its_doors_alone(library: str) -> None:
+    assert {module for module in MODULES if library in foreign(module)} == DOORS[library]
+
+
+def test_no_other_library_comes_in() -> None:
+    assert set().union(*map(foreign, MODULES)) == {"msgspec", *DOORS}
+
+
+def loaded_by(statement: str) -> set[str]:
+    """What a fresh process has imported after that."""
+    code = f"{statement}; import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import minipacs",
+        "from minipacs import Peer, PeerTable, EchoResult, Outcome, echo, echo_all",
+        "from minipacs import FileError, ListenError, MinipacsError, PeerTableError, ProtocolError, SettingsError",
+        "import minipacs.cli.echo",
+        "import minipacs.cli.peers",
+    ],
+)
+def test_what_is_used_most_is_light(statement: str) -> None:
+    loaded = loaded_by(statement)
+    assert "minipacs" in loaded
+    assert not loaded & HEAVY
+
+
+def test_importing_the_package_imports_no_module_of_it() -> None:
+    assert {name for name in loaded_by("import minipacs") if name.startswith("minipacs")} == {"minipacs"}
+
+
+def test_no_service_loads_pynetdicom_yet() -> None:
+    assert not loaded_by("import minipacs.cli.serve, minipacs.scp") & {"pynetdicom", "pydicom"}
+
+
+def test_every_public_name_is_to_be_had() -> None:
+    for name in minipacs.__all__:
+        assert getattr(minipacs, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nobody'"):
+        minipacs.nobody  # noqa: B018
+
+
+# --- docstrings ------------------------------------------------------------------------------------------------------
+
+
+Described: TypeAlias = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def public(tree: ast.Module | ast.ClassDef, within: str) -> Iterator[tuple[str, Described]]:
+    """Every public class and function, and those in public classes."""
+    for node in tree.body:
+        if isinstance(node, Described) and not node.name.startswith("_") and not is_setter(node):
+            yield f"{within}.{node.name}", node
+            if isinstance(node, ast.ClassDef):
+                yield from public(node, f"{within}.{node.name}")
+
+
+def is_setter(node: Described) -> bool:
+    """What it sets is described where it is read."""
+    return any(isinstance(mark, ast.Attribute) and mark.attr == "setter" for mark in node.decorator_list)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_opens_with_what_it_is(module: str) -> None:
+    assert ast.get_docstring(MODULES[module])
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_everything_public_is_described(module: str) -> None:
+    missing = [name for name, node in public(MODULES[module], module) if not ast.get_docstring(node)]
+    assert missing == []
