@@ -289,7 +289,7 @@ _ROWS = (
     Row(
         "inbound.invalid",
         "{detail}",
-        "the peer is broken: report this to its vendor",
+        "report this to the vendor of the peer; or raise the limit that it names, under [limits]",
     ),
     Row(
         "inbound.cut-short",

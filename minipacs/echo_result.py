@@ -33,7 +33,7 @@ class EchoResult(Struct, frozen=True, kw_only=True):
         code: the row of the catalogue; empty after success.
         reason: what is true, in words; empty after success.
         fix: what to change, on which side; empty after success.
-        status: the DIMSE status (0000,0900) that came last; None when none came.
+        status: the DIMSE status (0000,0900) that came last, of the failures if there were any; None when none came.
         observations: the deviations of the peer that were tolerated.
         requested: how many echoes were asked for.
         echoes: how many were answered with success.

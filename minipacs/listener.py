@@ -11,6 +11,8 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from minipacs.admission import Admission, admit
 from minipacs.ae_title import broken_rule
 from minipacs.connection import Connection
@@ -58,6 +60,7 @@ class Listener:
         self._connections: dict[Connection, None] = {}  # in the order in which they came
         self._waiting: dict[Connection, None] = {}  # those without an association
         self._associations: set[Connection] = set()
+        self._silent = 0  # connections that sent nothing, since the start
         self._is_stopping = False
         self._all_closed = asyncio.Event()
 
@@ -139,15 +142,17 @@ class Listener:
         """Take note that its association is over, and tell."""
         self._associations.discard(connection)
         if record is None:
-            logger.debug("%s connected and sent nothing", connection.address)
+            self._silent += 1
+            logger.debug("%s connected and sent nothing (%d such so far)", connection.address, self._silent)
             return
         self._on_end(record)
-        level = logging.INFO if record.outcome in {"released", "closed"} else logging.WARNING
-        extra: dict[str, object] = {"event": "association", "fields": record.as_fields()}
         if record.calling_ae_title is None:
-            self._log_flood((record.code, record.address), level, str(record), extra)
-        else:
-            logger.log(level, "%s", record, extra=extra)
+            passed_over = self._passed_over((record.code, record.address))
+            if passed_over is None:
+                return
+            record = replace(record, reason=f"{record.reason}{passed_over}")
+        level = logging.INFO if record.outcome in {"released", "closed"} else logging.WARNING
+        logger.log(level, "%s", record, extra={"event": "association", "fields": record.as_fields()})
 
     def closed(self, connection: Connection) -> None:
         """Take note that the connection is gone."""
@@ -204,11 +209,17 @@ class Listener:
             return False
         return True
 
-    def _log_flood(self, kind: object, level: int, text: str, extra: dict[str, object] | None = None) -> None:
-        passed_over = self._flood.take(kind, asyncio.get_running_loop().time())
+    def _log_flood(self, kind: object, level: int, text: str) -> None:
+        passed_over = self._passed_over(kind)
         if passed_over is not None:
-            more = f" (and {passed_over} like it before, untold)" if passed_over else ""
-            logger.log(level, "%s%s", text, more, extra=extra)
+            logger.log(level, "%s%s", text, passed_over)
+
+    def _passed_over(self, kind: object) -> str | None:
+        """Return how many of that kind were passed over lately, in words, or None when this one is passed over too."""
+        count = self._flood.take(kind, asyncio.get_running_loop().time())
+        if count is None:
+            return None
+        return f" (and {count} like it before, untold)" if count else ""
 
     def _log_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

@@ -31,16 +31,16 @@ _WRITER_PATIENCE = 0.8 if TELLS_CLOSE else 0.2
 # created may be one that was moved here, or one to which nothing is written yet.
 _PAUSES = {
     Change.REPLACED: 0.0,
-    Change.GONE: 0.05,
+    Change.GONE: 0.0,
     Change.COMPLETE: 0.0,
     Change.CREATED: 0.05,
     Change.WRITING: _WRITER_PATIENCE,
 }
 
-_SETTLED = 0.03
-"""Seconds without a change after a look at the file, before what was seen counts.
+_SETTLED = 0.05
+"""Seconds that the file has to stay as it is after a look at it, before what was seen counts.
 
-Whoever wrote while we looked has been told of by then.
+Whoever wrote while we looked has gone on by then, or we have been told of it.
 """
 
 CONFIRMATION = 0.2
@@ -143,6 +143,7 @@ class LivePeerTable:
         """Wait for changes without ever waking up for nothing; look when they pause, and act when they stay away."""
         due: float | None = None
         seen: PeerTable | PeerTableError | None = None
+        stamp: tuple[int, ...] | None = None
         is_whole = is_doubted = False
         while True:
             try:
@@ -160,7 +161,8 @@ class LivePeerTable:
                 seen = None
             elif self._follow():  # what happened in the new folder before we watched it was not told to us
                 due, seen = monotonic() + _PAUSES[Change.CREATED], None
-            elif seen is None:
+            elif seen is None or stamp != self._stamp():
+                stamp = self._stamp()
                 due, seen = monotonic() + _SETTLED, self._look()
             else:
                 is_doubted = not self._take_up(seen, is_doubted, is_whole)
@@ -178,6 +180,14 @@ class LivePeerTable:
     def _lose_watch(self, error: OSError) -> None:
         self.watch_error = error
         logger.warning("changes of %s are not seen (%s): reload by SIGHUP", self._path, error)
+
+    def _stamp(self) -> tuple[int, ...] | None:
+        """What cannot stay the same when somebody writes to the file or puts another in its place."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
     def _look(self) -> PeerTable | PeerTableError:
         try:

@@ -45,19 +45,23 @@ class Requestor:
             OSError: none of them answers; the error is that of the last.
         """
         deadline = perf_counter() + timeout
-        *others, last = socket.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM)
-        for candidate in others:
+        candidates = socket.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM)
+        for number, candidate in enumerate(candidates, 1):
+            # An address that drops our packets takes its share of the time, not all of it.
+            share = (deadline - perf_counter()) / (len(candidates) - number + 1)
             try:
-                return self._open(candidate, deadline)
+                return self._open(candidate, max(share, 0.001))
             except OSError as error:
+                if number == len(candidates):
+                    raise
                 self.failed_addresses.append(f"no connection to {candidate[4][0]}: {error.strerror or error}")
-        return self._open(last, deadline)
+        raise OSError("the host has no address")
 
-    def _open(self, candidate: tuple[Any, ...], deadline: float) -> None:
+    def _open(self, candidate: tuple[Any, ...], timeout: float) -> None:
         family, kind, protocol, _, address = candidate
         sock = socket.socket(family, kind, protocol)
         try:
-            sock.settimeout(max(deadline - perf_counter(), 0.001))
+            sock.settimeout(timeout)
             sock.connect(address)
             tune(sock)
         except BaseException:

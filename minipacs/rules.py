@@ -79,9 +79,13 @@ def network(value: object) -> Network:
     if "%" in text(value):  # a zone, which an address that calls is compared without
         raise Invalid("must be an IP address or a network without a zone")
     try:
-        return ip_network(text(value))
+        valid = ip_network(text(value))
     except ValueError:
         pass
+    else:
+        if isinstance(valid, IPv6Network) and valid.network_address.ipv4_mapped is not None:
+            raise Invalid("must be in IPv4 notation, as addresses are compared")
+        return valid
     try:
         meant = ip_network(text(value), strict=False)
     except ValueError:

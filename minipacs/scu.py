@@ -225,7 +225,7 @@ class _Call:
             code=diagnosis.code,
             reason=diagnosis.reason,
             fix=diagnosis.fix,
-            status=self._statuses[-1] if self._statuses else None,
+            status=next((status for status in reversed(self._statuses) if status != SUCCESS), self._last_status()),
             observations=(*self._requestor.failed_addresses, *self._association.observations, *self._observations),
             requested=count,
             echoes=self._statuses.count(SUCCESS),
@@ -235,6 +235,9 @@ class _Call:
             release_ms=self._times.get("release"),
             total_ms=self._times["total"],
         )
+
+    def _last_status(self) -> int | None:
+        return self._statuses[-1] if self._statuses else None
 
     def _diagnose(self, failed: Failed) -> Diagnosis:
         return diagnose(

@@ -19,7 +19,7 @@ from tests.wire.exchange import ABORT_0_0, RELEASE_RP, RELEASE_RQ, p_data
 
 _NEVER = 5.0  # no fake waits for longer, whatever we forget to send
 
-_P_DATA, _RELEASE_RQ = 0x04, 0x05
+_P_DATA = 0x04
 
 
 class Conversation:

@@ -155,14 +155,13 @@ def asking(
     version: int = 1,
     application_context: bytes | None = APPLICATION_CONTEXT,
     user_information: bytes | None = None,
-    length: int | None = None,
 ) -> bytes:
     """An A-ASSOCIATE-RQ, for Verification unless told otherwise; titles are padded with spaces up to 16 bytes."""
     body = struct.pack(">Hxx", version) + called.ljust(16) + calling.ljust(16) + bytes(32)
     if application_context is not None:
         body += item(0x10, application_context)
     body += b"".join(contexts or (proposing(1),)) + (telling() if user_information is None else user_information)
-    return pdu(0x01, body, length)
+    return pdu(0x01, body)
 
 
 def accepting(request: bytes, *results: tuple[int, int, bytes]) -> bytes:

@@ -955,7 +955,7 @@ def test_debug_lines_come_when_asked_for(tmp_path: Path) -> None:
     with serving(tmp_path, "-v") as node:
         with connected(node):
             pass
-        assert node.wait_for("sent nothing").endswith("DEBUG   127.0.0.1 connected and sent nothing")
+        assert node.wait_for("sent nothing").endswith("DEBUG   127.0.0.1 connected and sent nothing (1 such so far)")
 
 
 # --- the table while it runs -----------------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ def standing_still(node: VerificationSCP) -> Iterator[None]:
 
 # --- the abuse table -----------------------------------------------------------------------------------------------
 
-FOR_THE_VENDOR = "the peer is broken: report this to its vendor"
+FOR_THE_VENDOR = "report this to the vendor of the peer; or raise the limit that it names, under [limits]"
 BROKEN_OR_PROXY = "the peer, or a proxy before it, is broken: report this to its vendor"
 GIVE_A_TITLE = "on the peer: set an AE title of 1 to 16 characters of printable ASCII, without a backslash"
 
@@ -695,9 +695,9 @@ def test_a_connection_without_a_byte_is_no_association(
         with raw_peer(node.port) as peer:
             leave(peer)
     wait_until(lambda: len(lines.records) >= 12, within=2.0, what="12 lines")
-    assert {(line.levelno, line.getMessage()) for line in lines.records} == {
-        (logging.DEBUG, "127.0.0.1 connected and sent nothing")
-    }
+    assert [(line.levelno, line.getMessage()) for line in lines.records] == [
+        (logging.DEBUG, f"127.0.0.1 connected and sent nothing ({count} such so far)") for count in range(1, 13)
+    ]
     assert not node.associations
     assert echoes(node)
 
@@ -711,7 +711,9 @@ def test_a_storm_of_http_is_one_line_and_a_count(
     assert len(lines.of("association")) == 1
     monkeypatch.setattr("minipacs.flood.PERIOD", 0.0)
     _browse(node)
-    assert lines.wait_for("association", 2).getMessage().endswith(" (and 4 like it before, untold)")
+    line = lines.wait_for("association", 2)
+    assert "HTTP on the DICOM port (and 4 like it before, untold); fix:" in line.getMessage()
+    assert line.fields["reason"] == "HTTP on the DICOM port (and 4 like it before, untold)"  # type: ignore[attr-defined]
 
 
 def _browse(node: VerificationSCP) -> None:

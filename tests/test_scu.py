@@ -537,7 +537,7 @@ def test_of_several_echoes_the_failed_ones_are_the_loss() -> None:
         result = echo(fake.peer, count=4)
     assert (result.outcome, result.code) == (Outcome.FAILURE, "failure.unrecognized-operation")
     assert result.reason == "FAKE answers the C-ECHO with status 0x0211, unrecognized operation"
-    assert (result.echoes, result.loss) == (2, 0.5)
+    assert (result.echoes, result.loss, result.status) == (2, 0.5, 0x0211)
     assert fake.received[-1] == RELEASE_RQ
 
 
