@@ -74,20 +74,21 @@ def host(value: object) -> str:
 
 def network(value: object) -> Network:
     """An IP address or a network in CIDR notation."""
-    if isinstance(value, IPv4Network | IPv6Network):
-        return value
-    if "%" in text(value):  # a zone, which an address that calls is compared without
+    valid = value if isinstance(value, IPv4Network | IPv6Network) else _read_network(text(value))
+    if isinstance(valid, IPv6Network) and valid.network_address.ipv4_mapped is not None:
+        raise Invalid("must be in IPv4 notation, as addresses are compared")
+    return valid
+
+
+def _read_network(value: str) -> Network:
+    if "%" in value:  # a zone, which an address that calls is compared without
         raise Invalid("must be an IP address or a network without a zone")
     try:
-        valid = ip_network(text(value))
+        return ip_network(value)
     except ValueError:
         pass
-    else:
-        if isinstance(valid, IPv6Network) and valid.network_address.ipv4_mapped is not None:
-            raise Invalid("must be in IPv4 notation, as addresses are compared")
-        return valid
     try:
-        meant = ip_network(text(value), strict=False)
+        meant = ip_network(value, strict=False)
     except ValueError:
         raise Invalid("must be an IP address or a network such as 10.1.2.0/24") from None
     raise Invalid(f"must be an IP address or a network without host bits, such as {meant}")

@@ -434,7 +434,7 @@ hosts = st.one_of(
 
 @st.composite
 def networks(draw: st.DrawFn) -> Network:
-    address = draw(st.ip_addresses())
+    address = draw(st.ip_addresses().filter(lambda address: getattr(address, "ipv4_mapped", None) is None))
     return ip_network(f"{address}/{draw(st.integers(0, address.max_prefixlen))}", strict=False)
 
 
