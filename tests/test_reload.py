@@ -73,14 +73,14 @@ def following(path: Path) -> Iterator[Followed]:
 
 @contextmanager
 def sampled(followed: Followed) -> Iterator[list[Names]]:
-    """Every table that was in force meanwhile, as a reader that never pauses saw it."""
+    """Every table that was in force meanwhile, as a reader saw it who looks all the time."""
     seen = [followed.names]
     is_over = threading.Event()
 
     def look() -> None:
         last, is_last_look = followed.live.current, False
         while not is_last_look:
-            is_last_look = is_over.is_set()
+            is_last_look = is_over.wait(0.0002)  # lets the others run
             current = followed.live.current
             if current is not last:
                 seen.append(tuple(current))
@@ -587,6 +587,20 @@ def test_what_is_seen_while_somebody_writes_does_not_count(
         followed.takes_up("a", "b", "c", within=PATIENCE)
 
 
+def test_what_has_changed_since_it_was_seen_does_not_count(
+    tmp_path: Path, watch: list[Watch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even when nobody tells."""
+    monkeypatch.setattr(reload, "_SETTLED", 0.5)
+    path = plain(tmp_path)
+    path.write_text(text_of("a", "b"))
+    with following(path) as followed:
+        path.write_text(text_of("a"))
+        watch[0].told(Change.COMPLETE)
+        later(0.2, lambda: path.write_text(text_of("a", "b", "c")))
+        followed.takes_up("a", "b", "c", within=PATIENCE)
+
+
 def test_what_is_seen_in_another_folder_does_not_count_before_that_is_watched(
     tmp_path: Path, watch: list[Watch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -784,6 +798,20 @@ def test_other_files_in_the_folder_are_not_our_business(tmp_path: Path) -> None:
     wait_until(lambda: Change.COMPLETE in changes, within=PATIENCE, what="the end of our own file's writing")
     watch.stop()
     assert set(changes) == {Change.WRITING, Change.COMPLETE}
+
+
+def test_a_folder_that_was_made_again_is_watched_though_it_has_the_number_of_the_old_one(tmp_path: Path) -> None:
+    path = plain(tmp_path)
+    changes: list[Change] = []
+    watch = FileWatch(path, changes.append)
+    watch.start()
+    shutil.rmtree(path.parent)
+    path.parent.mkdir()  # ext4 gives it the inode of the old one
+    wait_until(lambda: Change.GONE in changes, within=PATIENCE, what="the end of the folder")
+    watch.update()
+    path.write_text(text_of("b"))
+    wait_until(lambda: Change.COMPLETE in changes, within=PATIENCE, what="the end of writing")
+    watch.stop()
 
 
 # --- what is told ----------------------------------------------------------------------------------------------------
