@@ -5,6 +5,8 @@ Leading and trailing spaces are not significant, and case is (PS3.8 §9.3.2).
 
 from __future__ import annotations
 
+from minipacs.escape import escape
+
 MAXIMUM_LENGTH = 16
 
 
@@ -24,3 +26,14 @@ def broken_rule(title: str) -> str | None:
     if not (title.isascii() and title.isprintable()):
         return "must be printable ASCII (the default repertoire of PS3.5)"
     return None
+
+
+def checked(title: str, name: str) -> str:
+    """Return the significant part of *title*, which is what callers give as *name*.
+
+    Raises:
+        ValueError: it is no valid AE title.
+    """
+    if (broken := broken_rule(title)) is not None:
+        raise ValueError(f"{name}: {broken}, not {escape(repr(title))}")
+    return significant(title)

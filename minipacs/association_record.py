@@ -6,8 +6,6 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from minipacs.diagnosis import Diagnosis
-
 
 class AssociationOutcome(StrEnum):
     """How an association ended."""
@@ -71,6 +69,3 @@ class AssociationRecord(Struct, frozen=True, kw_only=True):
     def as_fields(self) -> dict[str, object]:
         """Return what a machine reads, by name."""
         return {name: getattr(self, name) for name in self.__struct_fields__ if name != "code"}
-
-
-NOTHING_TO_SAY = Diagnosis("", "", "")

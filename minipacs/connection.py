@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol, cast
 
-from minipacs.association_record import NOTHING_TO_SAY, AssociationOutcome, AssociationRecord
-from minipacs.diagnosis import Diagnosis, diagnose
+from minipacs.association_record import AssociationOutcome, AssociationRecord
+from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose
 from minipacs.errors import PDUError
 from minipacs.escape import escape, hex_dump
 from minipacs.recognition import protocol_of
@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
         self.address = (transport.get_extra_info("peername") or ("unknown",))[0]
         tune(self._socket)
         self._association.connected()
-        self._watch(self._timeouts.request)
+        self._watch_until(self._started + self._timeouts.request)
         self._listening.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -247,7 +247,7 @@ class Connection(asyncio.Protocol):
         now = self._loop.time()
         if state is State.Sta2:
             return  # ARTIM runs from the connection on, however the bytes of the request trickle in
-        if state is State.Sta13:
+        if state in _ENDED:
             if not self._is_closing:  # ARTIM again; what else comes does not put it off
                 self._is_closing = True
                 self._watch_until(now + self._timeouts.close)
@@ -259,9 +259,6 @@ class Connection(asyncio.Protocol):
         else:
             self._partial_since = None
             self._watch_until(now + self._timeouts.idle)
-
-    def _watch(self, seconds: float) -> None:
-        self._watch_until(self._loop.time() + seconds)
 
     def _watch_until(self, deadline: float) -> None:
         """Set the deadline. The timer is left to fire early and look again, which is cheaper than to exchange it."""

@@ -23,6 +23,9 @@ class Diagnosis(Struct, frozen=True):
     fix: str
 
 
+NOTHING_TO_SAY = Diagnosis("", "", "")
+
+
 class Row(Struct, frozen=True):
     """A cause: *reason* and *fix* hold the names of facts in braces."""
 

@@ -35,17 +35,6 @@ if TYPE_CHECKING:
 TELLS_CLOSE = sys.platform == "linux"
 """Whether the system tells that a writer has closed a file."""
 
-_EVENTS: list[type[FileSystemEvent]] = [
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileModifiedEvent,
-    FileMovedEvent,
-]
-
 _MOST_LINKS = 40  # as the kernel: more is a loop
 
 
@@ -66,6 +55,8 @@ _CHANGES: dict[type[FileSystemEvent], Change] = {
     FileClosedEvent: Change.COMPLETE,
     FileDeletedEvent: Change.GONE,
     DirDeletedEvent: Change.GONE,
+    FileMovedEvent: Change.REPLACED,
+    DirMovedEvent: Change.REPLACED,
 }
 
 
@@ -124,7 +115,7 @@ class FileWatch:
             for folder, identity in wanted.items():
                 if folder not in self._watches and identity is not None:
                     with suppress(FileNotFoundError, NotADirectoryError):  # gone meanwhile: look again
-                        watch = self._observer.schedule(_Handler(self), folder, event_filter=_EVENTS)
+                        watch = self._observer.schedule(_Handler(self), folder, event_filter=list(_CHANGES))
                         self._watches[folder] = (watch, identity)
                         has_new = True
 
@@ -135,7 +126,7 @@ class FileWatch:
             return
         if isinstance(event, DirDeletedEvent):
             self._deleted.add(paths[0])
-        change = _CHANGES.get(type(event), Change.REPLACED)
+        change = _CHANGES[type(event)]
         if change is Change.REPLACED and not self._concerns(paths[1]):
             change = Change.GONE  # moved away
         elif change is Change.CREATED and os.path.islink(paths[0]):

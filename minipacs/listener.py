@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from minipacs.admission import Admission, admit
 from minipacs.ae_title import broken_rule
 from minipacs.connection import Connection
-from minipacs.diagnosis import Diagnosis, diagnose, symbol, target
+from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose, symbol, target
 from minipacs.errors import ListenError
 from minipacs.escape import escape
 from minipacs.flood import Flood
@@ -121,9 +121,8 @@ class Listener:
             oldest = next(iter(self._waiting))
             del self._waiting[oldest]  # not when it is lost: of many that come at once, each makes another give way
             oldest.cut("inbound.crowded")
-            self._log_flood(
-                ("connections", oldest.address), logging.WARNING, f"too many connections: {oldest.address} cut"
-            )
+            most = f"{self.limits.connections} connections are open, the most under [limits]"
+            self._log_flood(("connections", oldest.address), logging.WARNING, f"{most}: {oldest.address} cut")
 
     def decide(self, request: AssociateRQ, address: str) -> tuple[Admission, Diagnosis]:
         """Admit or reject, with the words for it."""
@@ -169,7 +168,7 @@ class Listener:
 
     def _explain(self, admission: Admission, request: AssociateRQ, address: str) -> Diagnosis:
         if not admission.cause:
-            return Diagnosis("", "", "")
+            return NOTHING_TO_SAY
         calling = request.calling_ae_title
         cause = admission.cause
         if cause == "admission.calling-ae-title" and broken_rule(calling) is not None:

@@ -146,6 +146,11 @@ class PeerTable(Mapping[str, Peer]):
         return cls.parse(toml_file.read_bytes(Path(path), PeerTableError), str(path))
 
 
+def counted(count: int) -> str:
+    """Return ``1 peer``, ``2 peers``."""
+    return f"{count} peer{'' if count == 1 else 's'}"
+
+
 def _networks(value: object) -> tuple[rules.Network, ...]:
     """Whoever writes an empty list means nobody, not any."""
     if value == []:

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from minipacs.errors import PeerTableError
 from minipacs.file_watch import TELLS_CLOSE, Change, FileWatch
-from minipacs.peers import PeerTable
+from minipacs.peers import PeerTable, counted
 from minipacs.toml_file import is_there
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Reload(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """Return it as one line."""
-        peers = f"{self.count} peer{'' if self.count == 1 else 's'}"
+        peers = counted(self.count)
         if self.faults:
             return f"peers: the last good table stays in force ({peers}): {'; '.join(self.faults)}"
         marked = (("+", self.added), ("-", self.removed), ("~", self.changed))

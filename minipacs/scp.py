@@ -7,8 +7,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
-from minipacs.ae_title import broken_rule, significant
-from minipacs.escape import escape
+from minipacs.ae_title import checked
 from minipacs.listener import Listener
 from minipacs.peers import Peer, PeerTable
 from minipacs.settings import Limits, Settings, Timeouts
@@ -52,9 +51,7 @@ class VerificationSCP:
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
         limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
-        if (broken := broken_rule(ae_title)) is not None:
-            raise ValueError(f"ae_title: {broken}, not {escape(repr(ae_title))}")
-        self.ae_title = significant(ae_title)
+        self.ae_title = checked(ae_title, "ae_title")
         self.host = host
         self.port = port
         self.associations: deque[AssociationRecord] = deque(maxlen=_KEPT)

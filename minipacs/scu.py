@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
-from minipacs.ae_title import broken_rule, significant
-from minipacs.diagnosis import Diagnosis, diagnose, symbol
+from minipacs.ae_title import checked
+from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose, symbol
 from minipacs.echo_result import EchoResult, Outcome
 from minipacs.errors import PDUError
 from minipacs.escape import escape
@@ -75,11 +75,10 @@ def echo(
         raise ValueError(f"peer {peer.name or peer.ae_title} has no host and port: it only calls us")
     if count < 1 or interval < 0 or timeout <= 0:
         raise ValueError("count must be at least 1, interval at least 0 and timeout more than 0")
-    if (broken := broken_rule(calling_ae_title)) is not None:
-        raise ValueError(f"calling_ae_title: {broken}, not {escape(repr(calling_ae_title))}")
+    calling_ae_title = checked(calling_ae_title, "calling_ae_title")
     until = perf_counter() + wait
     while True:
-        result = _Call(peer, significant(calling_ae_title), timeout, scp_port).run(count, interval)
+        result = _Call(peer, calling_ae_title, timeout, scp_port).run(count, interval)
         if result.is_success or perf_counter() + _RETRY_PAUSE >= until:
             return result
         sleep(_RETRY_PAUSE)
@@ -146,9 +145,9 @@ class _Call:
             self._association.send(_CONTEXT_ID, c_echo_rq(message_id))
             self._statuses.append(self._next_status(message_id))
             self._echo_times.append((perf_counter() - started) * 1000)
-        failures = [status for status in self._statuses if status != SUCCESS]
-        if failures:
-            raise Failed(Outcome.FAILURE, of_status(failures[-1]), f"0x{failures[-1]:04X}")
+        status = self._telling_status()
+        if status is not None and status != SUCCESS:
+            raise Failed(Outcome.FAILURE, of_status(status), f"0x{status:04X}")
 
     def _next_status(self, message_id: int) -> int:
         try:
@@ -218,14 +217,14 @@ class _Call:
         self._times[phase] = (perf_counter() - started) * 1000
 
     def _result(self, count: int, failed: Failed | None) -> EchoResult:
-        diagnosis = self._diagnose(failed) if failed else Diagnosis("", "", "")
+        diagnosis = self._diagnose(failed) if failed else NOTHING_TO_SAY
         return EchoResult(
             peer=self._peer,
             outcome=failed.outcome if failed else Outcome.SUCCESS,
             code=diagnosis.code,
             reason=diagnosis.reason,
             fix=diagnosis.fix,
-            status=next((status for status in reversed(self._statuses) if status != SUCCESS), self._last_status()),
+            status=self._telling_status(),
             observations=(*self._requestor.failed_addresses, *self._association.observations, *self._observations),
             requested=count,
             echoes=self._statuses.count(SUCCESS),
@@ -236,8 +235,10 @@ class _Call:
             total_ms=self._times["total"],
         )
 
-    def _last_status(self) -> int | None:
-        return self._statuses[-1] if self._statuses else None
+    def _telling_status(self) -> int | None:
+        """The last failure, or else the last success."""
+        statuses = [status for status in self._statuses if status != SUCCESS] or self._statuses
+        return statuses[-1] if statuses else None
 
     def _diagnose(self, failed: Failed) -> Diagnosis:
         return diagnose(

@@ -769,9 +769,12 @@ def test_without_peers_the_node_starts_and_says_how_to_begin(missing: str, tmp_p
         save(tmp_path, "# nobody yet\n")
     with serving(tmp_path) as node:
         assert node.output.endswith(", 0 peers from conf/peers.toml\n")
-        how = "peers add NAME TITLE@HOST:PORT" if missing == "peers in it" else "init"
+        add = "minipacs peers add NAME TITLE@HOST:PORT"
+        why = f"has no peers; begin with: {add}"
+        if missing != "peers in it":
+            why = f"is not there; begin with: minipacs init, or {add}"
         line = node.wait_for("nobody is admitted")
-        assert line.endswith(f"nobody is admitted: conf/peers.toml has no peers; begin with: minipacs {how}")
+        assert line.endswith(f"nobody is admitted: conf/peers.toml {why}")
         assert minipacs(tmp_path, "peers", "add", "ct1", "CT1").returncode == 0
         node.wait_for(r"INFO    peers: \+ct1 \(1 peer\)$")
         one_echo(node, "CT1")

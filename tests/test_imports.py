@@ -20,15 +20,15 @@ ARROWS = {
     "__init__": "association_record echo_result errors peers scp scu side_by_side",
     "__main__": "cli",
     "admission": "peers wire.associate",
-    "ae_title": "",
-    "association_record": "diagnosis",
+    "ae_title": "escape",
+    "association_record": "",
     "cli": "__init__ errors",
     "cli.echo": "cli cli.options cli.progress echo_result peers report rules scu settings side_by_side toml_file",
     "cli.init": "cli cli.options",
     "cli.options": "cli escape peers settings",
     "cli.peers": "cli cli.options peer_file peers report rules settings",
     "cli.progress": "",
-    "cli.serve": "cli.options listener log reload settings",
+    "cli.serve": "cli.options listener log peers reload settings toml_file",
     "connection": (
         "admission association_record diagnosis errors escape recognition settings tcp wire.associate "
         "wire.association wire.dimse wire.indications wire.messages wire.pdu wire.state_table "
@@ -52,7 +52,7 @@ ARROWS = {
     "report": "echo_result peers rules",
     "requestor": "tcp wire.association wire.indications",
     "rules": "ae_title",
-    "scp": "ae_title association_record escape listener peers settings",
+    "scp": "ae_title association_record listener peers settings",
     "scu": (
         "ae_title diagnosis echo_result errors escape peers recognition requestor wire.associate wire.dimse "
         "wire.indications wire.messages wire.pdu wire.state_table wire.verification"

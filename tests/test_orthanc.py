@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .peers.dcmtk import ECHOSCU, STORESCP, echoscu, storescp
 from .peers.explorer import browser, press_test_echo
 from .peers.node import Node, serving, table
 from .peers.orthanc import ORTHANC, Orthanc
 from .peers.required import required
+from .test_pynetdicom import calling
+from .test_pynetdicom import serving as pynetdicom_scp
 
 if TYPE_CHECKING:
     from selenium.webdriver.remote.webdriver import WebDriver
@@ -171,12 +174,27 @@ def test_an_orthanc_that_admits_strangers_to_store_aborts_their_echo(node: Node,
     assert "AllowEcho" in result["fix"]
 
 
-def test_the_table_is_edited_while_both_talk(node: Node, orthanc: Orthanc) -> None:
-    """Other peers come and go; no echo of the one that stays fails, in either direction."""
-    with ThreadPoolExecutor() as pool:
-        out = pool.submit(node.echo, "orthanc", "--count", "300", "--interval", "0.005")
+@required(ECHOSCU, STORESCP)
+def test_the_table_is_edited_while_all_talk(node: Node, orthanc: Orthanc, tmp_path: Path) -> None:
+    """Other peers come and go; no echo of those that stay fails, in either direction."""
+    stays = entry(orthanc) + table(
+        {"name": "dcmtk", "ae_title": "DCMTK"}, {"name": "pynetdicom", "ae_title": "PYNETDICOM"}
+    )
+    node.save(stays)
+    with ThreadPoolExecutor(8) as pool, storescp(tmp_path, ae_title="STORESCP") as scp, pynetdicom_scp() as theirs:
+        targets = ["orthanc", f"STORESCP@127.0.0.1:{scp.port}", str(theirs)]
+        out = [pool.submit(node.echo, target, "--count", "300", "--interval", "0.005") for target in targets]
         into = pool.submit(lambda: [orthanc.echo("minipacs") for _ in range(60)])
+        dcmtk = pool.submit(echoscu, "--repeat", 200, "-aet", "DCMTK", "-aec", "MINIPACS", "127.0.0.1", node.port)
+        pynetdicom = pool.submit(_echoes_of_pynetdicom, node, 30)
         for number in range(20):
-            node.save(entry(orthanc) + table({"name": f"ct{number}", "ae_title": f"CT{number}"}))
-        assert out.result()["echoes"] == 300
+            node.save(stays + table({"name": f"ct{number}", "ae_title": f"CT{number}"}))
+        assert [result.result()["echoes"] for result in out] == [300] * 3
         assert set(into.result()) == {(200, "{}")}
+        assert dcmtk.result().returncode == 0
+        assert pynetdicom.result() == [0x0000] * 30
+
+
+def _echoes_of_pynetdicom(node: Node, count: int) -> list[int]:
+    with calling(node) as association:
+        return [association.send_c_echo().Status for _ in range(count)]

@@ -16,6 +16,8 @@ from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[at
 from minipacs import AssociationOutcome, EchoResult, Outcome, Peer, VerificationSCP, echo
 from minipacs.settings import Limits, Timeouts
 
+from .peers.node import Node
+
 TIMEOUT = 5.0  # of either side: what hangs fails
 
 
@@ -66,7 +68,7 @@ class Checkpoint(threading.Event):
 
 @contextmanager
 def calling(
-    node: VerificationSCP,
+    node: VerificationSCP | Node,
     ae_title: str = "PYNETDICOM",
     called: str = "MINIPACS",
     *,

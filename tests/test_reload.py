@@ -872,10 +872,13 @@ def _blind(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_blind")
-def test_without_a_watch_the_table_is_read_and_reloaded_by_hand(tmp_path: Path) -> None:
+def test_without_a_watch_the_table_is_read_and_reloaded_by_hand(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = plain(tmp_path)
     path.write_text(text_of("a"))
     with following(path) as followed:
+        assert f"changes of {path} are not seen ([Errno 24] inotify instance limit reached)" in caplog.text
         assert str(followed.live.watch_error) == "[Errno 24] inotify instance limit reached"
         path.write_text(text_of("b"))
         followed.live.reload()

@@ -820,7 +820,7 @@ def test_of_too_many_connections_the_oldest_without_an_association_is_closed(lin
             assert peer.exchange(OPEN) == ACCEPTED
         assert held.exchange(echo_rq()) == echo_answers(1)
         told = [(line.levelno, line.getMessage()) for line in lines.of(None)]
-        assert (logging.WARNING, "too many connections: 127.0.0.1 cut") in told
+        assert (logging.WARNING, "4 connections are open, the most under [limits]: 127.0.0.1 cut") in told
         record = last_record(node)
         assert (record.outcome, record.code) == (CLOSED, "inbound.crowded")
         assert record.reason == "too many connections were open, and this was the oldest without an association"

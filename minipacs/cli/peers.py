@@ -9,7 +9,7 @@ import click
 
 from minipacs.cli import OK
 from minipacs.cli.options import Rule, unknown_peer, with_settings
-from minipacs.peers import Peer, PeerTable
+from minipacs.peers import Peer, PeerTable, counted
 from minipacs.rules import network, network_text, peer_name
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def check(file: str | None, settings: Settings) -> int:
     """Say whether FILE (else the table of the settings) is valid."""
     path = Path(file) if file else settings.peers
     table = PeerTable.read(path)
-    click.echo(f"{path}: valid, {len(table)} peer{'' if len(table) == 1 else 's'}")
+    click.echo(f"{path}: valid, {counted(len(table))}")
     return OK
 
 

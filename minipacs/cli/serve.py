@@ -12,7 +12,9 @@ import click
 from minipacs import log
 from minipacs.cli.options import with_settings
 from minipacs.listener import Listener
+from minipacs.peers import counted
 from minipacs.reload import LivePeerTable, Reload
+from minipacs.toml_file import is_there
 
 if TYPE_CHECKING:
     from minipacs.settings import Settings
@@ -65,14 +67,17 @@ class _Node:
     def _announce(self, port: int, live: LivePeerTable) -> None:
         settings, count = self._settings, len(live.current)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        peers = f"{count} peer{'' if count == 1 else 's'} from {settings.peers}"
+        peers = f"{counted(count)} from {settings.peers}"
         click.echo(f"minipacs: {settings.ae_title} listening on {host}:{port}, {peers}")
         if self._is_json:  # in text, the line above says it on the same terminal
             fields = {"ae_title": settings.ae_title, "host": settings.host, "port": port, "count": count}
             logger.info("listening", extra={"event": "listening", "fields": fields})
         if not count:
-            how = "minipacs peers add NAME TITLE@HOST:PORT" if settings.peers.exists() else "minipacs init"
-            logger.warning("nobody is admitted: %s has no peers; begin with: %s", settings.peers, how)
+            add = "minipacs peers add NAME TITLE@HOST:PORT"
+            why, how = (
+                ("has no peers", add) if is_there(settings.peers) else ("is not there", f"minipacs init, or {add}")
+            )
+            logger.warning("nobody is admitted: %s %s; begin with: %s", settings.peers, why, how)
 
     def _reloaded(self, reload: Reload) -> None:
         """Called in the thread that reads the table."""

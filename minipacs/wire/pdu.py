@@ -109,7 +109,6 @@ class Abort(Struct, frozen=True):
     # Reasons of the service provider.
     UNRECOGNIZED_PDU: ClassVar[int] = 1
     UNEXPECTED_PDU: ClassVar[int] = 2
-    INVALID_PDU_PARAMETER: ClassVar[int] = 6
 
     source: int = 0
     reason: int = 0
