@@ -6,6 +6,7 @@ read the file and knows nothing of what is in it.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 TELLS_CLOSE = sys.platform == "linux"
 """Whether the system tells that a writer has closed a file."""
+
+# watchdog 7 logs an error where a watch ends with events still to come, which may be the end of any watch.
+logging.getLogger("watchdog.observers.inotify").addFilter(lambda record: "is inactive" not in record.getMessage())
 
 _MOST_LINKS = 40  # as the kernel: more is a loop
 

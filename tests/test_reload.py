@@ -814,6 +814,17 @@ def test_a_folder_that_was_made_again_is_watched_though_it_has_the_number_of_the
     watch.stop()
 
 
+def test_the_end_of_a_watch_logs_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = plain(tmp_path)
+    for _ in range(30):  # in one of three, events are still to come
+        watch = FileWatch(path, lambda _: None)
+        watch.start()
+        for number in range(20):
+            path.write_text(str(number))
+        watch.stop()
+    assert caplog.records == []
+
+
 # --- what is told ----------------------------------------------------------------------------------------------------
 
 
