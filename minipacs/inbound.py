@@ -1,0 +1,130 @@
+"""Where a peer's call arrives: a node in this very process, or the one of this user that listens there already."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Protocol
+
+from minipacs.control import running_node
+from minipacs.errors import ListenError
+from minipacs.reload import LivePeerTable
+from minipacs.scp import VerificationSCP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from minipacs.association_record import AssociationRecord
+    from minipacs.control import NodeControl
+    from minipacs.settings import Settings
+
+
+class Inbound(Protocol):
+    """A node that listens, and tells of each association at its end.
+
+    Attributes:
+        ae_title: its AE title.
+        host: where it listens, as it was told to.
+        port: its TCP port.
+        where: which node it is, in words.
+    """
+
+    ae_title: str
+    host: str
+    port: int
+    where: str
+
+    def next_association(self, timeout: float) -> AssociationRecord:
+        """Return the association that ended next, of those that ended since we listen.
+
+        Args:
+            timeout: seconds to wait for it.
+
+        Raises:
+            TimeoutError: none ended.
+        """
+
+
+@contextmanager
+def listening(settings: Settings, told: Callable[[str], None]) -> Iterator[Inbound]:
+    """Listen as *settings* say, with the peer table in its file, or follow the node that does.
+
+    Args:
+        settings: who we are, and where.
+        told: of a table that is edited meanwhile.
+
+    Raises:
+        ListenError: neither can be.
+        PeerTableError: the table is not valid.
+        ControlError: the node that listens there does not answer.
+    """
+    own = _OwnNode(settings, told)
+    try:
+        own.start()
+    except ListenError as error:
+        node = running_node(settings.host, settings.port)
+        if node is None:
+            raise ListenError(f"{error}; no minipacs of this user listens there") from None
+        with node:
+            yield _RunningNode(node)
+        return
+    try:
+        yield own
+    finally:
+        own.stop()
+
+
+class _OwnNode:
+    """In this process, for as long as we listen. Its table is hot: whoever is refused may be added, and try again."""
+
+    def __init__(self, settings: Settings, told: Callable[[str], None]) -> None:
+        self.ae_title, self.host, self.port = settings.ae_title, settings.host, settings.port
+        self.where = "this process"
+        self._told = told
+        self._ended: SimpleQueue[AssociationRecord] = SimpleQueue()
+        self._live = LivePeerTable(settings.peers, lambda reload: self._reloaded(str(reload)))
+        self._scp = VerificationSCP(
+            ae_title=settings.ae_title,
+            host=settings.host,
+            port=settings.port,
+            timeouts=settings.timeouts,
+            limits=settings.limits,
+            on_association=self._ended.put,
+        )
+
+    def start(self) -> None:
+        self._live.__enter__()
+        self._scp.peers = self._live.current
+        try:
+            self.port = self._scp.start().port
+        except BaseException:
+            self._live.__exit__()
+            raise
+
+    def stop(self) -> None:
+        self._live.__exit__()
+        self._scp.stop()
+
+    def next_association(self, timeout: float) -> AssociationRecord:
+        try:
+            return self._ended.get(timeout=max(0.0, timeout))
+        except Empty:
+            raise TimeoutError from None
+
+    def _reloaded(self, text: str) -> None:
+        self._scp.peers = self._live.current
+        self._told(text)
+
+
+class _RunningNode:
+    """In another process of this user: what it saw is read through its control socket."""
+
+    def __init__(self, node: NodeControl) -> None:
+        status = node.status()
+        self.ae_title, self.host, self.port = status.ae_title, status.host, status.port
+        self.where = f"the node that runs here (process {status.pid})"
+        node.follow()
+        self._node = node
+
+    def next_association(self, timeout: float) -> AssociationRecord:
+        return self._node.next_association(max(0.0, timeout))

@@ -1,0 +1,157 @@
+"""What the legs of a round trip prove: evidence → verdict, and nothing else."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from minipacs.echo_result import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from minipacs.leg import Leg
+
+
+class StrangerOutcome(StrEnum):
+    """What became of an echo under a title that is surely not registered."""
+
+    REFUSED = "refused"
+    ADMITTED = "admitted"
+    UNCLEAR = "unclear"  # neither: the peer was busy, or did not answer
+    SKIPPED = "skipped"
+
+
+class RegisteredOutcome(StrEnum):
+    """What Orthanc has for our AE title."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    MISSING = "missing"
+    UNKNOWN = "unknown"  # it cannot be asked
+    SKIPPED = "skipped"
+
+
+class InboundOutcome(StrEnum):
+    """What became of the peer's call to us."""
+
+    SUCCESS = "success"
+    REJECTED = "rejected"  # by us
+    MISCALLED = "miscalled"  # rejected: it calls us by another title
+    FAILED = "failed"  # it arrived and was admitted, and no echo succeeded
+    ELSEWHERE = "elsewhere"  # the peer says that it echoed us, and did not echo this node
+    NOT_ARRIVED = "not-arrived"
+    SKIPPED = "skipped"
+
+
+class Verdict(StrEnum):
+    """What is proved of the registration on both sides."""
+
+    MUTUAL = "mutual"
+    THEY_DO_NOT_KNOW_US = "one-way: they do not know us"
+    WE_DO_NOT_ADMIT_THEM = "one-way: we do not admit them"
+    THEY_MISCALL_US = "one-way: they know us by another title"
+    THEY_DO_NOT_REACH_US = "one-way: they do not reach us"
+    STRANGERS = "strangers: neither knows the other"
+    OPEN = "open: the peer admits anybody"
+    UNPROVEN = "unproven: nothing shows that they can call us"
+    WRONG_TITLE = "wrong title: the peer is not called so"
+    BUSY = "busy: the peer takes no more associations"
+    NO_ECHO = "no echo: the peer accepts us and does not answer the echo"
+    NO_DICOM = "unreachable: the port opens, and no DICOM peer answers"
+    UNREACHABLE = "unreachable"
+
+
+class Evidence(Struct, frozen=True):
+    """What each leg found.
+
+    Attributes:
+        out: of our echo.
+        out_code: its row in the catalogue.
+        stranger: of the echo as a stranger.
+        registered: of what Orthanc has for us.
+        inbound: of the peer's call.
+    """
+
+    out: Outcome
+    out_code: str = ""
+    stranger: StrangerOutcome = StrangerOutcome.SKIPPED
+    registered: RegisteredOutcome = RegisteredOutcome.SKIPPED
+    inbound: InboundOutcome = InboundOutcome.SKIPPED
+
+    @classmethod
+    def of(cls, legs: Iterable[Leg]) -> Evidence:
+        """Return the evidence that the four legs give."""
+        leg = {leg.leg: leg for leg in legs}
+        return cls(
+            Outcome(leg["out"].outcome),
+            leg["out"].code,
+            StrangerOutcome(leg["stranger"].outcome),
+            RegisteredOutcome(leg["registered"].outcome),
+            InboundOutcome(leg["in"].outcome),
+        )
+
+
+# How a peer that enforces registration refuses whom it does not know. Orthanc rejects, or accepts and then aborts.
+REFUSALS = frozenset(
+    {
+        "rejected.calling-ae-title",
+        "rejected.no-reason",
+        "aborted.at-association",
+        "aborted.at-echo",
+        "no-context.user-rejection",
+    }
+)
+
+_BUSY = frozenset({"rejected.congestion", "rejected.limit"})
+
+
+def enforced(evidence: Evidence) -> bool | None:
+    """Return whether the peer admits only whom it knows; None when nothing shows it."""
+    if evidence.stranger is StrangerOutcome.REFUSED or evidence.out_code == "rejected.calling-ae-title":
+        return True
+    return False if evidence.stranger is StrangerOutcome.ADMITTED else None
+
+
+def verdict(evidence: Evidence) -> Verdict:
+    """Return what *evidence* proves; in doubt it is not mutual."""
+    if evidence.out is not Outcome.SUCCESS:
+        return _of_failed_echo(evidence)
+    if not _is_known(evidence) and evidence.registered is RegisteredOutcome.MISSING:
+        is_stranger = evidence.inbound is InboundOutcome.REJECTED
+        return Verdict.STRANGERS if is_stranger else Verdict.THEY_DO_NOT_KNOW_US
+    if evidence.inbound is InboundOutcome.REJECTED:
+        return Verdict.WE_DO_NOT_ADMIT_THEM
+    if evidence.inbound is InboundOutcome.MISCALLED:
+        return Verdict.THEY_MISCALL_US
+    if evidence.inbound not in {InboundOutcome.SUCCESS, InboundOutcome.SKIPPED}:
+        return Verdict.THEY_DO_NOT_REACH_US
+    if evidence.stranger is StrangerOutcome.ADMITTED and not _is_known(evidence):
+        return Verdict.OPEN
+    if evidence.inbound is InboundOutcome.SKIPPED:
+        return Verdict.UNPROVEN
+    return Verdict.MUTUAL
+
+
+def _is_known(evidence: Evidence) -> bool:
+    """Whether it is proved that they have registered us: refusing others, having us right, or echoing us by what it has."""
+    if evidence.stranger is StrangerOutcome.REFUSED or evidence.registered is RegisteredOutcome.RIGHT:
+        return True
+    return evidence.registered is RegisteredOutcome.WRONG and evidence.inbound is InboundOutcome.SUCCESS
+
+
+def _of_failed_echo(evidence: Evidence) -> Verdict:
+    if evidence.out is Outcome.UNREACHABLE:
+        return Verdict.UNREACHABLE
+    if evidence.out is Outcome.NO_ASSOCIATION:
+        return Verdict.NO_DICOM
+    if evidence.out_code == "rejected.called-ae-title":
+        return Verdict.WRONG_TITLE
+    if evidence.out_code in _BUSY:
+        return Verdict.BUSY
+    if evidence.out_code in REFUSALS:
+        is_stranger = evidence.inbound is InboundOutcome.REJECTED
+        return Verdict.STRANGERS if is_stranger else Verdict.THEY_DO_NOT_KNOW_US
+    return Verdict.NO_ECHO
