@@ -5,6 +5,7 @@
     │   ├── PeerTableError
     │   └── SettingsError
     ├── ListenError          the node cannot listen where it was told to
+    ├── ControlError         a running node cannot be asked, or no longer
     └── ProtocolError
         ├── LocalProtocolError   we asked the engine for what its state does not allow: a defect here
         └── PDUError             bytes that are no valid PDU or message: a defect of the peer
@@ -46,6 +47,10 @@ class SettingsError(FileError):
 
 class ListenError(MinipacsError):
     """The node cannot listen where it was told to: which address, why, and what to do."""
+
+
+class ControlError(MinipacsError):
+    """A running node cannot be asked through its control socket, or no longer: which, and why."""
 
 
 class ProtocolError(MinipacsError):
