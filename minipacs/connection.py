@@ -61,13 +61,13 @@ class Connection(asyncio.Protocol):
         self._listening = listening
         self._timeouts = listening.timeouts
         self._loop = asyncio.get_running_loop()
-        self._started = self._loop.time()
+        self.started = self._loop.time()  # seconds of the loop's clock
         self._association = Association(
             associate_pdu_limit=listening.limits.associate_pdu, command_set_limit=listening.limits.command_set
         )
         self._transport: asyncio.Transport | None = None
-        self._admission: Admission | None = None
-        self._echoes = 0
+        self.admission: Admission | None = None  # until the request is whole
+        self.echoes = 0  # answered with success
         self._bytes_came = False
         self._is_recorded = False
         self._is_closing = False
@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
         self.address = (transport.get_extra_info("peername") or ("unknown",))[0]
         tune(self._socket)
         self._association.connected()
-        self._watch_until(self._started + self._timeouts.request)
+        self._watch_until(self.started + self._timeouts.request)
         self._listening.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -183,10 +183,10 @@ class Connection(asyncio.Protocol):
             self._end(AssociationOutcome.CLOSED, self._diagnose("inbound.closed"))
 
     def _respond_to_request(self, request: AssociateRQ) -> None:
-        self._admission, diagnosis = self._listening.decide(request, self.address)
-        if self._admission.rejection is not None:
-            self._association.reject(self._admission.rejection)
-            self._end(AssociationOutcome.REJECTED, diagnosis, str(self._admission.rejection))
+        self.admission, diagnosis = self._listening.decide(request, self.address)
+        if self.admission.rejection is not None:
+            self._association.reject(self.admission.rejection)
+            self._end(AssociationOutcome.REJECTED, diagnosis, str(self.admission.rejection))
             return
         # Admitted and not yet answered: here a server of further services can take the connection over.
         self._association.accept(negotiate(request.contexts), user_information(self._listening.limits.maximum_length))
@@ -200,27 +200,27 @@ class Connection(asyncio.Protocol):
             return
         if response is not None:
             self._association.send(message.context_id, response)
-            self._echoes += response.status == SUCCESS
+            self.echoes += response.status == SUCCESS
 
     def _end(self, outcome: AssociationOutcome, diagnosis: Diagnosis, reject: str | None = None) -> None:
         """Tell, once, how the association ended."""
         if self._is_recorded:
             return
         self._is_recorded = True
-        request, peer = self.request, self._admission.peer if self._admission else None
+        request, peer = self.request, self.admission.peer if self.admission else None
         record = AssociationRecord(
             calling_ae_title=escape(request.calling_ae_title) if request else None,
             called_ae_title=escape(request.called_ae_title) if request else None,
             address=self.address,
             peer=peer.name if peer else None,
             outcome=outcome,
-            echoes=self._echoes,
+            echoes=self.echoes,
             reject=reject,
             code=diagnosis.code,
             reason=diagnosis.reason or None,
             fix=diagnosis.fix or None,
             observations=tuple(escape(observation) for observation in self._association.observations),
-            duration_ms=round((self._loop.time() - self._started) * 1000, 3),
+            duration_ms=round((self._loop.time() - self.started) * 1000, 3),
             implementation_version=escape(self._association.peer_information.implementation_version_name) or None,
         )
         self._listening.ended(self, record if self._bytes_came else None)

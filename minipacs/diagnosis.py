@@ -339,6 +339,111 @@ _ROWS = (
         "{calling} closed the connection without releasing the association",
         "it works, but have the peer release its associations",
     ),
+    # --- a round trip: we call as somebody whom the peer cannot know
+    Row(
+        "stranger.refused",
+        "{called} refuses {calling}, whom it cannot know ({detail})",
+        "",
+    ),
+    Row(
+        "stranger.admitted",
+        "{called} lets {calling} echo, whom it cannot know: it lets anybody, and our own echo does not show that it "
+        "knows {ae_title}",
+        "have its registration read (Orthanc: --orthanc URL); or have {called} refuse strangers: in Orthanc "
+        '"DicomAlwaysAllowEcho": false and every other DicomAlwaysAllow* false',
+    ),
+    Row(
+        "stranger.unclear",
+        "{called} neither admitted nor refused {calling}, whom it cannot know: {detail}",
+        "try again",
+    ),
+    # --- a round trip: what Orthanc has for us
+    Row(
+        "registered.right",
+        '{url} has {entry} as "{name}"{detail}',
+        "",
+    ),
+    Row(
+        "registered.wrong",
+        '{url} has {entry} as "{name}": {detail}',
+        "minipacs orthanc register --orthanc {url}; or in its configuration: "
+        '"DicomModalities": {{ "{name}": ["{calling}", "{local_host}", {local_port}] }}',
+    ),
+    Row(
+        "registered.missing",
+        "{url} has nobody called {calling}",
+        "minipacs orthanc register --orthanc {url}; or in its configuration: "
+        '"DicomModalities": {{ "{name}": ["{calling}", "{local_host}", {local_port}] }}',
+    ),
+    Row(
+        "registered.unknown",
+        "what Orthanc has for us cannot be read: {detail}",
+        "check --orthanc URL, the user name and the password",
+    ),
+    # --- a round trip: the peer is made to call us
+    Row(
+        "in.elsewhere",
+        'Orthanc says that its echo of "{name}" succeeded, and it did not arrive here: something else answers there',
+        'correct "{name}" in Orthanc: we are {wanted}',
+    ),
+    Row(
+        "in.silence",
+        "{called} did not call within {timeout:g} s",
+        "on {called}: register AE title {ae_title} at {local_host} port {port}; open TCP port {port} in the firewalls "
+        "between; while it waits, press Test Echo on the peer",
+    ),
+    Row(
+        "orthanc.refused",
+        'nothing listens where Orthanc has "{name}": {detail}',
+        'correct "{name}" in Orthanc: we are {wanted}, as seen from this machine; in a container or on another machine, '
+        "have the node listen on an address that Orthanc reaches (--host), and name it (--our-address)",
+    ),
+    Row(
+        "orthanc.name",
+        'Orthanc does not resolve the host that it has for "{name}": {detail}',
+        'in Orthanc, give "{name}" an IP address: we are {wanted}',
+    ),
+    Row(
+        "orthanc.no-context",
+        'what answers where Orthanc has "{name}" does not accept Verification: {detail}',
+        'correct "{name}" in Orthanc: we are {wanted}',
+    ),
+    Row(
+        "orthanc.rejected",
+        'another node than this one rejects Orthanc where it has "{name}": {detail}',
+        'correct "{name}" in Orthanc: we are {wanted}',
+    ),
+    Row(
+        "orthanc.no-response",
+        'what answers where Orthanc has "{name}" accepts and does not answer the echo: {detail}',
+        'correct "{name}" in Orthanc: we are {wanted}',
+    ),
+    Row(
+        "orthanc.silence",
+        'what answers where Orthanc has "{name}" takes the connection and says nothing: {detail}',
+        'correct "{name}" in Orthanc: we are {wanted}',
+    ),
+    Row(
+        "orthanc.no-dicom",
+        'what answers where Orthanc has "{name}" speaks another protocol than DICOM: {detail}',
+        'correct "{name}" in Orthanc: we are {wanted}',
+    ),
+    Row(
+        "orthanc.aborted",
+        'Orthanc gets no association where it has "{name}": {detail}',
+        'correct "{name}" in Orthanc: we are {wanted}; its UseDicomTls has to be false for a plain port; open TCP port '
+        "{port} in the firewalls between",
+    ),
+    Row(
+        "orthanc.failure",
+        'what answers where Orthanc has "{name}" answers its echo with a failure',
+        'correct "{name}" in Orthanc: we are {wanted}',
+    ),
+    Row(
+        "orthanc.other",
+        "Orthanc could not echo us: {detail}",
+        'see its log; we are {wanted}, as "{name}"',
+    ),
 )
 
 CATALOGUE: Mapping[str, Row] = {row.code: row for row in _ROWS}

@@ -6,6 +6,7 @@
     │   └── SettingsError
     ├── ListenError          the node cannot listen where it was told to
     ├── OrthancError         an Orthanc cannot be asked by REST, or refuses
+    ├── ControlError         a running node cannot be asked, or no longer
     └── ProtocolError
         ├── LocalProtocolError   we asked the engine for what its state does not allow: a defect here
         └── PDUError             bytes that are no valid PDU or message: a defect of the peer
@@ -51,6 +52,10 @@ class ListenError(MinipacsError):
 
 class OrthancError(MinipacsError):
     """An Orthanc cannot be asked by REST, or refuses: which, why, and what to do."""
+
+
+class ControlError(MinipacsError):
+    """A running node cannot be asked through its control socket, or no longer: which, and why."""
 
 
 class ProtocolError(MinipacsError):

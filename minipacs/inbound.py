@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
-from minipacs.control import running_node
+from minipacs.control_client import running_node
 from minipacs.errors import ListenError
 from minipacs.reload import LivePeerTable
 from minipacs.scp import VerificationSCP
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from minipacs.association_record import AssociationRecord
-    from minipacs.control import NodeControl
+    from minipacs.control_client import NodeControl
     from minipacs.settings import Settings
 
 

@@ -9,6 +9,7 @@ import asyncio
 import errno
 import logging
 import socket
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -20,7 +21,10 @@ from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose, symbol, targ
 from minipacs.errors import ListenError
 from minipacs.escape import escape
 from minipacs.flood import Flood
+from minipacs.node_status import AssociationsStatus, OpenAssociation
 from minipacs.rules import network_text
+from minipacs.tally import Tally
+from minipacs.timestamp import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +46,9 @@ class Listener:
         settings: who we are, deadlines and limits.
         peers: returns the table that is in force now.
         on_end: told of each association at its end.
+
+    Attributes:
+        addresses: the IP addresses that are really bound, once it listens.
     """
 
     def __init__(
@@ -57,10 +64,11 @@ class Listener:
         self._on_end = on_end
         self._flood = Flood()
         self._server: asyncio.Server | None = None
+        self.addresses: tuple[str, ...] = ()
         self._connections: dict[Connection, None] = {}  # in the order in which they came
         self._waiting: dict[Connection, None] = {}  # those without an association
         self._associations: set[Connection] = set()
-        self._silent = 0  # connections that sent nothing, since the start
+        self._tally = Tally()
         self._is_stopping = False
         self._all_closed = asyncio.Event()
 
@@ -82,6 +90,7 @@ class Listener:
             )
         except OSError as error:
             raise ListenError(_cannot_listen(host, port, error)) from None
+        self.addresses = tuple(sock.getsockname()[0] for sock in self._server.sockets)
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 
@@ -107,6 +116,18 @@ class Listener:
             assert request is not None
             if self._admit(request, connection.address, is_full=False).rejection is not None:
                 connection.abort("inbound.removed")
+
+    @property
+    def associations(self) -> AssociationsStatus:
+        """The associations that are open, and those that ended since the start."""
+        open_ones = sorted(self._associations, key=lambda connection: connection.started)
+        return AssociationsStatus(
+            open=tuple(map(self._status_of, open_ones)),
+            counts=dict(self._tally.counts),
+            silent_connections=self._tally.silent,
+            connections=len(self._connections),
+            last=self._tally.last,
+        )
 
     # --- what a connection needs ----------------------------------------------------------------------------------
 
@@ -141,9 +162,10 @@ class Listener:
         """Take note that its association is over, and tell."""
         self._associations.discard(connection)
         if record is None:
-            self._silent += 1
-            logger.debug("%s connected and sent nothing (%d such so far)", connection.address, self._silent)
+            self._tally.silent += 1
+            logger.debug("%s connected and sent nothing (%d such so far)", connection.address, self._tally.silent)
             return
+        self._tally.add(record)
         self._on_end(record)
         if record.calling_ae_title is None:
             passed_over = self._passed_over((record.code, record.address))
@@ -162,6 +184,20 @@ class Listener:
             self._all_closed.set()
 
     # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _status_of(self, connection: Connection) -> OpenAssociation:
+        request, admission = connection.request, connection.admission
+        assert request is not None
+        age = asyncio.get_running_loop().time() - connection.started
+        return OpenAssociation(
+            calling_ae_title=escape(request.calling_ae_title),
+            called_ae_title=escape(request.called_ae_title),
+            address=connection.address,
+            peer=admission.peer.name if admission and admission.peer else None,
+            since=rfc3339(time() - age),
+            duration_ms=round(age * 1000, 3),
+            echoes=connection.echoes,
+        )
 
     def _admit(self, request: AssociateRQ, address: str, is_full: bool) -> Admission:
         return admit(request, address, self._peers(), self._settings.ae_title, is_full)

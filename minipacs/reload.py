@@ -8,14 +8,16 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from minipacs.errors import PeerTableError
 from minipacs.file_watch import TELLS_CLOSE, Change, FileWatch
+from minipacs.node_status import ReloadResult, TableReload
 from minipacs.peers import PeerTable, counted
+from minipacs.timestamp import rfc3339
 from minipacs.toml_file import is_there
 
 if TYPE_CHECKING:
@@ -95,6 +97,7 @@ class LivePeerTable:
 
     Attributes:
         current: the table in force; a reload puts another in its place.
+        last_reload: how the file was last read.
         watch_error: why changes are not seen by themselves; None while they are.
 
     Raises:
@@ -106,6 +109,7 @@ class LivePeerTable:
         self.watch_error: OSError | None = None
         self._path = path
         self._told = told
+        self.last_reload = TableReload(time=rfc3339(time()), result="missing")
         self._faults: tuple[str, ...] = ()
         self._orders: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._watch = FileWatch(path, self._orders.put)
@@ -119,11 +123,13 @@ class LivePeerTable:
             self._lose_watch(error)
         try:
             self.current = self._read()
+            self._note("loaded")
         except PeerTableError as error:
             if is_there(self._path):
                 self._watch.stop()
                 raise
             self._faults = error.faults
+            self._note("missing", faults=error.faults)
         self._thread.start()
         return self
 
@@ -219,6 +225,7 @@ class LivePeerTable:
     def _refuse(self, faults: tuple[str, ...]) -> None:
         if faults != self._faults:
             self._faults = faults
+            self._note("invalid" if is_there(self._path) else "missing", faults=faults)
             self._told(Reload(source=str(self._path), count=len(self.current), faults=faults))
 
     def _exchange(self, table: PeerTable) -> None:
@@ -227,12 +234,13 @@ class LivePeerTable:
         if table == old and not had_faults:
             return
         self.current = table
-        self._told(
-            Reload(
-                source=str(self._path),
-                added=tuple(name for name in table if name not in old),
-                removed=tuple(name for name in old if name not in table),
-                changed=tuple(name for name in table if name in old and table[name] != old[name]),
-                count=len(table),
-            )
-        )
+        changes = {
+            "added": tuple(name for name in table if name not in old),
+            "removed": tuple(name for name in old if name not in table),
+            "changed": tuple(name for name in table if name in old and table[name] != old[name]),
+        }
+        self._note("reloaded" if table != old else "valid-again", **changes)
+        self._told(Reload(source=str(self._path), count=len(table), **changes))
+
+    def _note(self, result: ReloadResult, **details: tuple[str, ...]) -> None:
+        self.last_reload = TableReload(time=rfc3339(time()), result=result, **details)

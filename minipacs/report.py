@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from minipacs.rules import network_text
-
 if TYPE_CHECKING:
     from minipacs.echo_result import EchoResult
     from minipacs.peers import Peer
@@ -15,15 +13,9 @@ if TYPE_CHECKING:
 
 def peer_as_json(peer: Peer) -> str:
     """Return a peer as one JSON object."""
-    return _json(
-        {
-            "name": peer.name,
-            "ae_title": peer.ae_title,
-            "host": peer.host,
-            "port": peer.port,
-            "allow_from": [network_text(network) for network in peer.allow_from],
-        }
-    )
+    from minipacs.node_status import ListedPeer
+
+    return msgspec.json.encode(ListedPeer.of(peer)).decode()
 
 
 def echo_as_json(result: EchoResult) -> str:

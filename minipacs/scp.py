@@ -13,7 +13,7 @@ from minipacs.peers import Peer, PeerTable
 from minipacs.settings import Limits, Settings, Timeouts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from minipacs.association_record import AssociationRecord
@@ -31,6 +31,7 @@ class VerificationSCP:
         port: TCP port to listen on; 0: one that is free.
         timeouts: deadlines.
         limits: limits.
+        on_association: called with each association at its end, in the thread of the node.
 
     Attributes:
         port: the port that is really bound, once it listens.
@@ -50,6 +51,7 @@ class VerificationSCP:
         port: int = 11112,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
         limits: Limits = Limits(),  # noqa: B008 - frozen
+        on_association: Callable[[AssociationRecord], None] = lambda _: None,
     ) -> None:
         self.ae_title = checked(ae_title, "ae_title")
         self.host = host
@@ -57,6 +59,7 @@ class VerificationSCP:
         self.associations: deque[AssociationRecord] = deque(maxlen=_KEPT)
         self._settings = Settings(ae_title=self.ae_title, host=host, port=port, timeouts=timeouts, limits=limits)
         self._peers = _to_table(peers)
+        self._on_association = on_association
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listener: Listener | None = None
         self._thread: threading.Thread | None = None
@@ -139,6 +142,7 @@ class VerificationSCP:
         with self._ended:
             self.associations.append(record)
             self._ended.notify_all()
+        self._on_association(record)
 
 
 def _to_table(peers: Iterable[Peer] | PeerTable) -> PeerTable:

@@ -68,7 +68,7 @@ def text_of(*names: str) -> str:
 
 # --- help ------------------------------------------------------------------------------------------------------------
 
-COMMANDS = ["", "serve", "echo", "init", "peers", "peers check", "peers add", "peers remove"]
+COMMANDS = ["", "serve", "status", "echo", "init", "peers", "peers check", "peers add", "peers remove"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -87,6 +87,7 @@ def test_the_help_names_every_command(tmp_path: Path) -> None:
     text = minipacs(tmp_path, "--help").stdout
     assert re.findall(r"^  (\w+)  ", text.split("Commands:")[1].split("Examples:")[0], re.MULTILINE) == [
         "serve",
+        "status",
         "echo",
         "peers",
         "init",

@@ -28,12 +28,18 @@ ARROWS = {
     "cli.options": "cli escape peers settings",
     "cli.peers": "cli cli.options peer_file peers report rules settings",
     "cli.progress": "",
-    "cli.serve": "cli.options listener log peers reload settings toml_file",
+    "cli.serve": (
+        "__init__ cli.options control_server listener log node_status peers reload settings timestamp toml_file"
+    ),
+    "cli.status": "cli cli.options control_client errors node_status settings status_report",
     "connection": (
         "admission association_record diagnosis errors escape recognition settings tcp wire.associate "
         "wire.association wire.dimse wire.indications wire.messages wire.pdu wire.state_table "
         "wire.verification"
     ),
+    "control_client": "association_record control_place errors node_status",
+    "control_place": "errors",
+    "control_server": "association_record control_place errors node_status",
     "diagnosis": "",
     "echo_result": "peers",
     "errors": "",
@@ -41,15 +47,16 @@ ARROWS = {
     "file_watch": "",
     "flood": "",
     "listener": (
-        "admission ae_title association_record connection diagnosis errors escape flood peers rules settings "
-        "wire.associate"
+        "admission ae_title association_record connection diagnosis errors escape flood node_status peers rules "
+        "settings tally timestamp wire.associate"
     ),
-    "log": "",
+    "log": "timestamp",
+    "node_status": "association_record peers rules",
     "peer_file": "errors peers rules toml_file",
     "peers": "ae_title errors escape rules toml_file",
     "recognition": "echo_result escape wire.associate wire.indications wire.pdu",
-    "reload": "errors file_watch peers toml_file",
-    "report": "echo_result peers rules",
+    "reload": "errors file_watch node_status peers timestamp toml_file",
+    "report": "echo_result node_status peers",
     "requestor": "tcp wire.association wire.indications",
     "rules": "ae_title",
     "scp": "ae_title association_record listener peers settings",
@@ -59,7 +66,10 @@ ARROWS = {
     ),
     "settings": "errors rules toml_file wire.framing wire.messages",
     "side_by_side": "echo_result peers scu",
+    "status_report": "node_status peers",
+    "tally": "association_record node_status timestamp",
     "tcp": "",
+    "timestamp": "",
     "toml_file": "errors escape",
     "wire": "",
     "wire.associate": "ae_title errors wire.header wire.items",
@@ -83,7 +93,7 @@ HEAVY = {"asyncio", "logging", "watchdog", "tomlkit", "pynetdicom", "pydicom", "
 
 # Each foreign library has its doors. msgspec is the language that values are written in, and is everywhere.
 DOORS = {
-    "click": {"cli", "cli.echo", "cli.init", "cli.options", "cli.peers", "cli.serve"},
+    "click": {"cli", "cli.echo", "cli.init", "cli.options", "cli.peers", "cli.serve", "cli.status"},
     "tomli": {"toml_file"},
     "tomlkit": {"peer_file"},
     "voluptuous": {"rules", "toml_file", "peers", "settings", "cli.options"},
@@ -175,6 +185,7 @@ def loaded_by(statement: str) -> set[str]:
         "from minipacs import FileError, ListenError, MinipacsError, PeerTableError, ProtocolError, SettingsError",
         "import minipacs.cli.echo",
         "import minipacs.cli.peers",
+        "import minipacs.cli.status, minipacs.control_client, minipacs.status_report",
     ],
 )
 def test_what_is_used_most_is_light(statement: str) -> None:

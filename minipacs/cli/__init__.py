@@ -16,6 +16,7 @@ OK, FAILED, USAGE, CANNOT_LISTEN, INTERRUPTED = 0, 1, 2, 3, 130
 # Name → what it does, in the order of `minipacs --help`. The command is `command` in minipacs.cli.NAME.
 _COMMANDS = {
     "serve": "Listen, admit the peers of the table, answer their echoes.",
+    "status": "Ask the node that runs here how it is.",
     "echo": "Echo peers and say why when that fails.",
     "peers": "List, check and edit the peer table.",
     "init": "Write a commented conf/ to begin with.",

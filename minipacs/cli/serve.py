@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
+from time import time
 from typing import TYPE_CHECKING
 
 import click
 
-from minipacs import log
+from minipacs import __version__, log
 from minipacs.cli.options import with_settings
+from minipacs.control_server import ControlServer
 from minipacs.listener import Listener
+from minipacs.node_status import ListedPeer, NodeStatus, TableStatus
 from minipacs.peers import counted
 from minipacs.reload import LivePeerTable, Reload
+from minipacs.timestamp import rfc3339
 from minipacs.toml_file import is_there
 
 if TYPE_CHECKING:
@@ -49,19 +54,24 @@ class _Node:
         self._settings = settings
         self._is_json = is_json
         self._stop = asyncio.Event()
+        self._started = rfc3339(time())
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
         live = LivePeerTable(self._settings.peers, self._reloaded)
-        self._listener = Listener(self._settings, lambda: live.current)
+        control = ControlServer(lambda: self._status(port, live))
+        self._listener = Listener(self._settings, lambda: live.current, control.tell)
         with live:
             port = await self._listener.start()
+            await control.start(self._listener.addresses[0], port)
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self._stop.set)
             self._loop.add_signal_handler(signal.SIGHUP, live.reload)
             self._announce(port, live)
             await self._stop.wait()
+            control.withdraw()  # before the port is free for the next node
             await self._listener.stop()
+            await control.stop()
         logger.info("stopped", extra={"event": "stopped", "fields": {}})
 
     def _announce(self, port: int, live: LivePeerTable) -> None:
@@ -78,6 +88,26 @@ class _Node:
                 ("has no peers", add) if is_there(settings.peers) else ("is not there", f"minipacs init, or {add}")
             )
             logger.warning("nobody is admitted: %s %s; begin with: %s", settings.peers, why, how)
+
+    def _status(self, port: int, live: LivePeerTable) -> NodeStatus:
+        settings, table = self._settings, live.current
+        return NodeStatus(
+            ae_title=settings.ae_title,
+            host=settings.host,
+            addresses=self._listener.addresses,
+            port=port,
+            pid=os.getpid(),
+            version=__version__,
+            started=self._started,
+            peers=TableStatus(
+                file=str(settings.peers.absolute()),
+                count=len(table),
+                last_reload=live.last_reload,
+                watch_error=None if live.watch_error is None else str(live.watch_error),
+                table=tuple(map(ListedPeer.of, table.values())),
+            ),
+            associations=self._listener.associations,
+        )
 
     def _reloaded(self, reload: Reload) -> None:
         """Called in the thread that reads the table."""

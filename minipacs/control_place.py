@@ -1,0 +1,97 @@
+"""Where the control sockets of this user's nodes are: in a folder that is the user's alone, one socket a node."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minipacs.errors import ControlError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SUFFIX = ".sock"
+_MOST_SOCKETS = 1_000
+
+
+def folder_to_serve() -> Path:
+    """Return the folder where a node puts its socket."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(runtime) and _is_ours(runtime):
+        return Path(runtime, "minipacs")
+    return _temporary_folder()
+
+
+def make(folder: Path) -> None:
+    """Make *folder* if it is not there.
+
+    Raises:
+        ControlError: it cannot be made, or others have a hand in it; the message says what to do.
+    """
+    try:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise ControlError(
+            f"{folder} cannot be made ({error.strerror}): set XDG_RUNTIME_DIR to a folder of yours"
+        ) from None
+    check(folder)
+
+
+def check(folder: Path) -> None:
+    """Look whether *folder* is the user's alone, for who can write there can take a node's place.
+
+    Raises:
+        ControlError: it is not; the message says what to do.
+        OSError: it cannot be looked at.
+    """
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        what = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a folder"
+        raise ControlError(f"{folder} is {what}: remove it")
+    if status.st_uid != os.geteuid():
+        raise ControlError(
+            f"{folder} belongs to user {status.st_uid}, not to us (user {os.geteuid()}): have it removed, or set "
+            "XDG_RUNTIME_DIR to a folder of yours"
+        )
+    if status.st_mode & 0o077:
+        raise ControlError(f"{folder} is open to others (mode {stat.S_IMODE(status.st_mode):04o}): chmod 700 {folder}")
+
+
+def socket_name(address: str, port: int) -> str:
+    """Return the name of the socket of the node whose first address is *address*."""
+    return f"{address}:{port}{_SUFFIX}"
+
+
+def sockets() -> Iterator[tuple[Path, str, int]]:
+    """Yield the sockets of this user, live or stale: the path, and address and port of the node.
+
+    The folders are those of every environment, for that of a CI job or of cron may lack XDG_RUNTIME_DIR.
+    """
+    if not hasattr(os, "geteuid"):
+        return
+    folders = (folder_to_serve(), Path(f"/run/user/{os.geteuid()}/minipacs"), _temporary_folder())
+    for folder in dict.fromkeys(folders):
+        with suppress(OSError, ControlError):
+            check(folder)
+            for name in sorted(os.listdir(folder))[:_MOST_SOCKETS]:
+                address, _, port = name.removesuffix(_SUFFIX).rpartition(":")
+                if name.endswith(_SUFFIX) and address and port.isdecimal():
+                    yield folder / name, address, int(port)
+
+
+def _temporary_folder() -> Path:
+    from tempfile import gettempdir
+
+    return Path(gettempdir(), f"minipacs-{os.geteuid()}")
+
+
+def _is_ours(folder: str) -> bool:
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()

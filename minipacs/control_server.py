@@ -1,0 +1,227 @@
+"""The control socket of a running node: its user asks it for its status, or follows its associations.
+
+JSON lines, one request a connection: ``{"ask":"status"}`` is answered by one line; ``{"ask":"follow"}`` by
+``{"event":"following"}`` and then a line an association that ends. Nothing that a client does may harm an association:
+clients are few, what they send is short, and who does not read is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, Literal, cast
+
+import msgspec
+
+from minipacs import control_place
+from minipacs.errors import ControlError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from minipacs.association_record import AssociationRecord
+    from minipacs.node_status import NodeStatus
+
+_MOST_CLIENTS = 16
+_MOST_FOLLOWERS = 12  # of them, so that there is always room to ask for the status
+_BACKLOG = 64
+_MOST_OF_REQUEST = 4_096  # bytes
+_MOST_UNREAD = 1 << 20  # bytes that wait for a follower to read them
+_PATIENCE = 5.0  # seconds from the connection to the end of it, for all but followers
+
+logger = logging.getLogger("minipacs")
+
+
+class ControlServer:
+    """The control socket of one node, inside its event loop.
+
+    Args:
+        status: returns what the node says of itself now.
+    """
+
+    def __init__(self, status: Callable[[], NodeStatus]) -> None:
+        self.status = status
+        self._clients: set[_Client] = set()
+        self._followers: set[_Client] = set()
+        self._server: asyncio.Server | None = None
+        self._path: Path | None = None
+        self._inode: tuple[int, int] | None = None
+
+    async def start(self, address: str, port: int) -> None:
+        """Listen for the node at *address* and *port*; when that cannot be, warn: the node does without."""
+        if not hasattr(socket, "AF_UNIX"):
+            return
+        try:
+            self._path = control_place.folder_to_serve() / control_place.socket_name(address, port)
+            control_place.make(self._path.parent)
+            sock, self._inode = _listening(self._path)
+            self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Client(self), sock=sock)
+        except (ControlError, OSError) as error:
+            logger.warning("no control socket, so that `minipacs status` does not see this node: %s", error)
+
+    def tell(self, record: AssociationRecord) -> None:
+        """Tell those who follow of an association that has ended."""
+        if self._followers:
+            line = msgspec.json.encode(record)
+            for follower in list(self._followers):
+                follower.tell(line)
+
+    def withdraw(self) -> None:
+        """Take no new clients, and free the place for the next node; those that are here stay."""
+        if self._server is not None and self._path is not None:
+            with suppress(OSError):
+                if _inode(self._path) == self._inode:  # another node may have put its own there
+                    self._path.unlink()
+            self._server.close()
+            self._server = None
+
+    async def stop(self) -> None:
+        """Close everything at once."""
+        self.withdraw()
+        for client in list(self._clients):
+            client.cut()
+        await asyncio.sleep(0)  # in which the transports close their sockets
+
+    # --- what a client needs ------------------------------------------------------------------------------------------
+
+    def came(self, client: _Client) -> bool:
+        """Take note of a client; whether there is room for it."""
+        self._clients.add(client)
+        return len(self._clients) <= _MOST_CLIENTS
+
+    def follows(self, client: _Client) -> bool:
+        """Take note that it follows from now on; whether there is room for it."""
+        if len(self._followers) >= _MOST_FOLLOWERS:
+            return False
+        self._followers.add(client)
+        return True
+
+    def left(self, client: _Client) -> None:
+        """Take note that it is gone."""
+        self._clients.discard(client)
+        self._followers.discard(client)
+
+
+class _Request(msgspec.Struct, frozen=True):
+    ask: Literal["status", "follow"]
+
+
+class _Client(asyncio.Protocol):
+    """One connection of a client."""
+
+    def __init__(self, server: ControlServer) -> None:
+        self._server = server
+        self._received = b""
+        self._is_served = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._timer = asyncio.get_running_loop().call_later(_PATIENCE, self.cut)
+        if not self._server.came(self):
+            self._refuse(f"{_MOST_CLIENTS} clients are here, the most", is_busy=True)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        line, newline, more = self._received.partition(b"\n")
+        if self._transport.is_closing():
+            return
+        if self._is_served or more:
+            self._refuse("one request a connection")
+        elif len(line) > _MOST_OF_REQUEST:
+            self._refuse(f"a request has at most {_MOST_OF_REQUEST} bytes")
+        elif newline:
+            self._received = b""
+            self._is_served = True
+            self._serve(line)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._timer.cancel()
+        self._server.left(self)
+
+    def tell(self, line: bytes) -> None:
+        """Send *line* to a follower; one that does not read is dropped."""
+        self._send(line)
+        if self._transport.get_write_buffer_size() > _MOST_UNREAD:
+            self.cut()
+
+    def cut(self) -> None:
+        """Close the connection without waiting for anything."""
+        self._transport.abort()
+
+    def _serve(self, line: bytes) -> None:
+        try:
+            request = msgspec.json.decode(line, type=_Request)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._refuse('a request is {"ask":"status"} or {"ask":"follow"}')
+            return
+        if request.ask == "status":
+            self._send(msgspec.json.encode(self._server.status()))
+            self._transport.close()
+        elif self._server.follows(self):
+            self._timer.cancel()
+            self._send(b'{"event":"following"}')
+        else:
+            self._refuse(f"{_MOST_FOLLOWERS} clients follow, the most", is_busy=True)
+
+    def _refuse(self, why: str, *, is_busy: bool = False) -> None:
+        self._received = b""
+        self._send(msgspec.json.encode({"error": why, "is_busy": is_busy}))
+        self._transport.close()
+
+    def _send(self, line: bytes) -> None:
+        self._transport.write(line + b"\n")
+
+
+def _listening(path: Path) -> tuple[socket.socket, tuple[int, int]]:
+    """Return a socket that listens at *path*, in the place of a stale one, and the inode of its file.
+
+    It has its name only once it listens: who finds one that refuses knows that it is stale.
+
+    Raises:
+        ControlError: a node answers there, or the path is too long.
+        OSError: it cannot be for another reason.
+    """
+    if _is_answered(path):
+        raise ControlError(
+            f"another node answers at {path}, perhaps one in a container: stop it, or choose another port"
+        )
+    unnamed = path.with_name(f".{os.getpid()}")
+    unnamed.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.setblocking(False)
+        sock.bind(str(unnamed))
+        unnamed.chmod(0o600)
+        sock.listen(_BACKLOG)
+        inode = _inode(unnamed)
+        unnamed.rename(path)
+    except OSError:
+        sock.close()
+        unnamed.unlink(missing_ok=True)
+        raise
+    return sock, inode
+
+
+def _is_answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except BlockingIOError:  # so many wait that it takes no more
+            return True
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError as error:
+            if error.errno is None:  # Python itself says so
+                raise ControlError(f"{path} is too long for a socket: set XDG_RUNTIME_DIR to a shorter one") from None
+            raise
+    return True
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    status = path.lstat()
+    return status.st_dev, status.st_ino

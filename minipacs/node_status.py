@@ -1,0 +1,146 @@
+"""What a running node says of itself: values that its control socket carries as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from minipacs.association_record import AssociationRecord
+
+if TYPE_CHECKING:
+    from minipacs.peers import Peer
+
+ReloadResult = Literal["loaded", "reloaded", "valid-again", "invalid", "missing"]
+
+
+class ListedPeer(Struct, frozen=True):
+    """A peer as machines read it; the fields are those of Peer, and a network is its text."""
+
+    name: str
+    ae_title: str
+    host: str | None
+    port: int | None
+    allow_from: tuple[str, ...]
+
+    @classmethod
+    def of(cls, peer: Peer) -> ListedPeer:
+        """Return *peer* as machines read it."""
+        from minipacs.rules import network_text
+
+        return cls(peer.name, peer.ae_title, peer.host, peer.port, tuple(map(network_text, peer.allow_from)))
+
+
+class TableReload(Struct, frozen=True, kw_only=True):
+    """How the file of the peer table was last read; equal content counts only when it mends a fault.
+
+    Attributes:
+        time: when (RFC 3339, UTC).
+        result: ``loaded`` at the start, ``reloaded``, ``valid-again`` and as it was, ``invalid`` or ``missing``. With
+            the last two, the table that was in force before stays in force.
+        added: names of peers that were new.
+        removed: names of peers that were gone.
+        changed: names of peers that were not as before.
+        faults: why the file was not taken, a line each.
+    """
+
+    time: str
+    result: ReloadResult
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+
+
+class TableStatus(Struct, frozen=True, kw_only=True):
+    """The peer table.
+
+    Attributes:
+        file: where it is read from: the full path.
+        count: how many peers are in force.
+        last_reload: how the file was last read.
+        watch_error: why changes of the file are not seen, so that only SIGHUP reads it; None while they are.
+        table: the peers that are in force, in the order of the file.
+    """
+
+    file: str
+    count: int
+    last_reload: TableReload
+    watch_error: str | None
+    table: tuple[ListedPeer, ...]
+
+
+class OpenAssociation(Struct, frozen=True, kw_only=True):
+    """An association that was admitted and is not over. What the peer sent is escaped.
+
+    Attributes:
+        calling_ae_title: of the peer.
+        called_ae_title: what it called us.
+        address: the IP address that it came from.
+        peer: its name in the peer table when it was admitted.
+        since: when it connected (RFC 3339, UTC).
+        duration_ms: milliseconds since then.
+        echoes: C-ECHO-RQ answered with success so far.
+    """
+
+    calling_ae_title: str
+    called_ae_title: str
+    address: str
+    peer: str | None
+    since: str
+    duration_ms: float
+    echoes: int
+
+
+class EndedAssociation(AssociationRecord, frozen=True, kw_only=True):
+    """An association that is over.
+
+    Attributes:
+        time: when it ended (RFC 3339, UTC).
+    """
+
+    time: str
+
+
+class AssociationsStatus(Struct, frozen=True, kw_only=True):
+    """The associations of a node since its start.
+
+    Attributes:
+        open: those that are, oldest first.
+        counts: how many ended, by outcome; each outcome has its key.
+        silent_connections: how many connections ended without a byte from the peer; they are no associations.
+        connections: how many TCP connections are open, with an association or without.
+        last: the last that ended, oldest first.
+    """
+
+    open: tuple[OpenAssociation, ...]
+    counts: dict[str, int]
+    silent_connections: int
+    connections: int
+    last: tuple[EndedAssociation, ...]
+
+
+class NodeStatus(Struct, frozen=True, kw_only=True):
+    """A running node.
+
+    Attributes:
+        ae_title: its AE title.
+        host: where it was told to listen.
+        addresses: the IP addresses that this is, really bound.
+        port: the TCP port that is really bound.
+        pid: its process.
+        version: of minipacs.
+        started: when (RFC 3339, UTC).
+        peers: its peer table.
+        associations: its associations.
+    """
+
+    ae_title: str
+    host: str
+    addresses: tuple[str, ...]
+    port: int
+    pid: int
+    version: str
+    started: str
+    peers: TableStatus
+    associations: AssociationsStatus

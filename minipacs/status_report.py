@@ -1,0 +1,100 @@
+"""The status of a node as its administrator reads it in the middle of the night. It prints nothing itself."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from minipacs.peers import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from minipacs.node_status import AssociationsStatus, NodeStatus, TableReload, TableStatus
+
+_MOST_NAMED = 20
+
+_RESULTS = {
+    "loaded": "read at the start",
+    "reloaded": "reloaded",
+    "valid-again": "valid again, and as it was",
+    "invalid": "INVALID: the last good table stays in force",
+    "missing": "NOT THERE: the last good table stays in force",
+}
+
+
+def status_as_text(status: NodeStatus, now: datetime | None = None) -> str:
+    """Return the status of a node: who and where, its table, its associations.
+
+    Args:
+        status: what the node says.
+        now: the time from which "ago" counts; by default the present.
+    """
+    now = now or datetime.now(UTC)
+    host = f"[{status.host}]" if ":" in status.host else status.host
+    lines = [
+        f"{status.ae_title} listening on {host}:{status.port}, up {_elapsed(status.started, now)} "
+        f"(pid {status.pid}, minipacs {status.version})",
+        *_table(status.peers, now),
+        *_associations(status.associations, now),
+    ]
+    return "\n".join(lines)
+
+
+def _table(peers: TableStatus, now: datetime) -> Iterator[str]:
+    reload = peers.last_reload
+    ago = f"{_local(reload.time)}, {_elapsed(reload.time, now)} ago"
+    yield f"peers: {counted(peers.count)} from {_short(peers.file)}"
+    yield f"  {_RESULTS[reload.result]}{_changes(reload)} ({ago})"
+    yield from (f"  {fault}" for fault in reload.faults)
+    if peers.watch_error is not None:
+        yield f"  changes are not seen by themselves ({peers.watch_error}): kill -HUP the node to read it"
+    if not peers.count:
+        yield "  nobody is admitted; begin with: minipacs peers add NAME TITLE@HOST:PORT"
+
+
+def _changes(reload: TableReload) -> str:
+    marked = (("+", reload.added), ("-", reload.removed), ("~", reload.changed))
+    names = [f"{mark}{name}" for mark, group in marked for name in group]
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f": {' '.join(names[:_MOST_NAMED])}{more}" if names else ""
+
+
+def _associations(associations: AssociationsStatus, now: datetime) -> Iterator[str]:
+    yield f"open: {_plural(len(associations.open), 'association')}, {_plural(associations.connections, 'connection')}"
+    for one in associations.open:
+        who = f"{one.calling_ae_title}@{one.address}"
+        who = f"{one.peer} ({who})" if one.peer else who
+        lasts = f"{_plural(one.echoes, 'echo', 'echoes')}, for {_elapsed(one.since, now)}"
+        yield f"  {who} -> {one.called_ae_title}: {lasts}"
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in associations.counts.items())
+    silent = associations.silent_connections
+    yield f"ended: {counts}" + (f"; {_plural(silent, 'connection')} without a byte" if silent else "")
+    for ended in reversed(associations.last):
+        yield f"  {_local(ended.time)}  {ended}"
+
+
+def _plural(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
+def _local(time: str) -> str:
+    return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _elapsed(since: str, now: datetime) -> str:
+    """Return the time since then in its two largest units."""
+    seconds = max(0, int((now - datetime.fromisoformat(since)).total_seconds()))
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = [(days, "d"), (hours, "h"), (minutes, "min"), (seconds, "s")]
+    first = next((place for place, (count, _) in enumerate(units) if count), len(units) - 1)
+    return " ".join(f"{count} {unit}" for count, unit in units[first : first + 2])
+
+
+def _short(file: str) -> str:
+    """Return the path as it is typed here, when it is in the working folder or below."""
+    relative = os.path.relpath(file)
+    return file if relative.startswith("..") else relative
