@@ -342,7 +342,7 @@ _ROWS = (
     # --- a round trip: we call as somebody whom the peer cannot know
     Row(
         "stranger.refused",
-        "{called} refuses {calling}, whom it cannot know ({detail})",
+        "{called} refuses {calling}, whom it cannot know: our own echo shows that it knows {ae_title}",
         "",
     ),
     Row(
@@ -395,8 +395,8 @@ _ROWS = (
     Row(
         "orthanc.refused",
         'nothing listens where Orthanc has "{name}": {detail}',
-        'correct "{name}" in Orthanc: we are {wanted}, as seen from this machine; in a container or on another machine, '
-        "have the node listen on an address that Orthanc reaches (--host), and name it (--our-address)",
+        'correct "{name}" in Orthanc: we are {wanted}, as seen from this machine; where Orthanc runs in a container or '
+        "on another machine, have the node listen on an address that it reaches (--host), and name it (--our-address)",
     ),
     Row(
         "orthanc.name",

@@ -122,7 +122,9 @@ class Orthanc:
         try:
             return {str(name): _modality(entry) for name, entry in entries.items()}
         except (KeyError, TypeError, AttributeError, ValueError, IndexError):
-            raise OrthancError(f"{self.url}/modalities?expand is not to be understood: {_shown(str(entries))}") from None
+            raise OrthancError(
+                f"{self.url}/modalities?expand is not to be understood: {_shown(str(entries))}"
+            ) from None
 
     def register(self, name: str, fields: Mapping[str, Any]) -> None:
         """Let it know a modality under a symbolic name; it forgets that when it ends, unless it keeps a database of it.

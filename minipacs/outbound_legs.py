@@ -40,9 +40,7 @@ class Caller(Struct, frozen=True):
         seconds = self.deadline.remaining()
         timeout = min(DEFAULT_TIMEOUT, seconds / _PHASES)
         try:
-            return within(
-                seconds, lambda: echo(self.peer, calling_ae_title, timeout=timeout, scp_port=self.scp_port)
-            )
+            return within(seconds, lambda: echo(self.peer, calling_ae_title, timeout=timeout, scp_port=self.scp_port))
         except TimeoutError:  # a name server that does not answer knows no deadline of ours
             words = diagnose("unreachable.name", host=self.peer.host, detail=f"no answer within {seconds:.1f} s")
             return EchoResult(

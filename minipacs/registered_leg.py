@@ -58,9 +58,7 @@ def look(orthanc: Orthanc, wanted: Wanted, registration: Registration | None) ->
     return Registered(leg_of("registered", outcome, standing, words, since(started)), name, titles)
 
 
-def compare(
-    url: str, wanted: Wanted, name: str | None, entry: Modality | None
-) -> tuple[RegisteredOutcome, Diagnosis]:
+def compare(url: str, wanted: Wanted, name: str | None, entry: Modality | None) -> tuple[RegisteredOutcome, Diagnosis]:
     """Hold what Orthanc has against what we are.
 
     Args:
@@ -81,7 +79,7 @@ def compare(
         return RegisteredOutcome.MISSING, diagnose("registered.missing", **facts)
     if found := differences(entry, wanted):
         return RegisteredOutcome.WRONG, diagnose("registered.wrong", **facts, detail="; ".join(found))
-    detail = f"; it may there: {services_text(entry)}" if entry.services else ""
+    detail = f"; {services_text(entry)}" if entry.services else ""
     if entry.host != wanted.host:
         detail += f"; with DicomCheckModalityHost its host has to be {wanted.host}"
     return RegisteredOutcome.RIGHT, diagnose("registered.right", **facts, detail=detail)

@@ -85,11 +85,27 @@ def find(modalities: Mapping[str, Modality], wanted: Wanted) -> str | None:
 
     Of several with our AE title it is one that is right, or else the one with the wanted name.
     """
-    ours = [name for name, entry in modalities.items() if _is_same_title(entry.ae_title, wanted.ae_title)]
+    ours = [name for name, entry in modalities.items() if is_same_title(entry.ae_title, wanted.ae_title)]
     ours.sort(key=lambda name: (bool(differences(modalities[name], wanted)), name != wanted.name))
     if ours:
         return ours[0]
     return wanted.name if wanted.name in modalities else None
+
+
+def ours_to_remove(modalities: Mapping[str, Modality], wanted: Wanted, name: str | None) -> str | None:
+    """Return the symbolic name of the entry that is ours to take away; None when there is none.
+
+    Raises:
+        OrthancError: the entry called *name* has another AE title; it is not ours.
+    """
+    if name is None:
+        found = find(modalities, wanted)
+        return found if found and is_same_title(modalities[found].ae_title, wanted.ae_title) else None
+    if name not in modalities:
+        return None
+    if not is_same_title(modalities[name].ae_title, wanted.ae_title):
+        raise OrthancError(f'"{name}" is {modalities[name]}, and we are {wanted.ae_title}: it is not ours')
+    return name
 
 
 def differences(entry: Modality, wanted: Wanted) -> list[str]:
@@ -109,10 +125,12 @@ def differences(entry: Modality, wanted: Wanted) -> list[str]:
 
 
 def services_text(entry: Modality) -> str:
-    """Return what the entry may and may not do there, such as ``Echo, Store; not Find``; empty before Orthanc 1.5.0."""
+    """Return what the entry may and may not do there; empty where Orthanc does not tell (before 1.5.0)."""
     may = [escape(name.removeprefix("Allow")) for name, allowed in entry.services.items() if allowed]
     may_not = [escape(name.removeprefix("Allow")) for name, allowed in entry.services.items() if not allowed]
-    return "; ".join(filter(None, (", ".join(may), f"not {', '.join(may_not)}" if may_not else "")))
+    if not may_not:
+        return "every service is allowed" if may else ""
+    return f"allowed: {', '.join(may) or 'nothing'}; not allowed: {', '.join(may_not)}"
 
 
 class Registration:
@@ -148,7 +166,7 @@ class Registration:
         entry = modalities.get(name)
         if entry is not None and not differences(entry, self._wanted):
             return name
-        if entry is not None and not replace and not _is_same_title(entry.ae_title, self._wanted.ae_title):
+        if entry is not None and not replace and not is_same_title(entry.ae_title, self._wanted.ae_title):
             raise OrthancError(
                 f'"{name}" at {self._orthanc.url} is {entry}: choose another --name for {self._wanted.ae_title}'
             )
@@ -177,8 +195,8 @@ class Registration:
         raise OrthancError(f'{self._orthanc.url}: "{self._name}" is not as it was: somebody else edits it')
 
 
-def _is_same_title(one: str, other: str) -> bool:
-    """Orthanc compares without regard to case, unless StrictAetComparison."""
+def is_same_title(one: str, other: str) -> bool:
+    """Whether Orthanc takes two AE titles for one: it compares without regard to case, unless StrictAetComparison."""
     return significant(one).casefold() == significant(other).casefold()
 
 

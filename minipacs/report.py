@@ -21,7 +21,7 @@ def peer_as_json(peer: Peer) -> str:
 def echo_as_json(result: EchoResult) -> str:
     """Return the result of an echo as one JSON object; what was not reached is null."""
     peer = result.peer
-    return _json(
+    return as_json(
         {
             "peer": peer.name or None,
             "ae_title": peer.ae_title,
@@ -32,11 +32,11 @@ def echo_as_json(result: EchoResult) -> str:
             "reason": result.reason or None,
             "fix": result.fix or None,
             "observations": result.observations,
-            "connect_ms": _rounded(result.connect_ms),
-            "associate_ms": _rounded(result.associate_ms),
-            "echo_ms": _rounded(result.echo_ms),
-            "release_ms": _rounded(result.release_ms),
-            "total_ms": _rounded(result.total_ms),
+            "connect_ms": rounded(result.connect_ms),
+            "associate_ms": rounded(result.associate_ms),
+            "echo_ms": rounded(result.echo_ms),
+            "release_ms": rounded(result.release_ms),
+            "total_ms": rounded(result.total_ms),
             "echoes": result.echoes,
         }
     )
@@ -72,9 +72,11 @@ def _echoes(result: EchoResult) -> str:
     )
 
 
-def _rounded(milliseconds: float | None) -> float | None:
+def rounded(milliseconds: float | None) -> float | None:
+    """Return a time as JSON has it: to the microsecond."""
     return None if milliseconds is None else round(milliseconds, 3)
 
 
-def _json(value: dict[str, object]) -> str:
+def as_json(value: object) -> str:
+    """Return *value* as JSON on one line."""
     return msgspec.json.encode(value).decode()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from minipacs.bounded import Deadline
+from minipacs.errors import ListenError
 from minipacs.inbound import listening
 from minipacs.inbound_leg import Arrivals, by_hand, by_rest
 from minipacs.leg import Leg, since, skipped
@@ -129,7 +130,7 @@ class RoundTripRun:
         started = perf_counter()
         with ExitStack() as stack:
             if self._plan.listens:
-                self._node = stack.enter_context(listening(self._settings, self._told))
+                self._node = self._listen(stack)
                 self._wanted = self._our_entry(self._node)
             if self._plan.registers:
                 self._look(stack)
@@ -145,6 +146,14 @@ class RoundTripRun:
             legs=tuple(self._legs),
             duration_ms=since(started),
         )
+
+    def _listen(self, stack: ExitStack) -> Inbound:
+        node = stack.enter_context(listening(self._settings, self._told))
+        ours = self._settings.ae_title
+        if node.ae_title != ours:
+            rule = f"is {node.ae_title}, and we would call as {ours}: choose one of them with --ae-title"
+            raise ListenError(f"{node.where} on port {node.port} {rule}")
+        return node
 
     def _our_entry(self, node: Inbound) -> Wanted | None:
         plan = self._plan

@@ -136,7 +136,7 @@ def verdict(evidence: Evidence) -> Verdict:
 
 
 def _is_known(evidence: Evidence) -> bool:
-    """Whether it is proved that they have registered us: refusing others, having us right, or echoing us by what it has."""
+    """Whether it is proved that they know us: they refuse others, have us right, or echo us by what they have."""
     if evidence.stranger is StrangerOutcome.REFUSED or evidence.registered is RegisteredOutcome.RIGHT:
         return True
     return evidence.registered is RegisteredOutcome.WRONG and evidence.inbound is InboundOutcome.SUCCESS

@@ -9,16 +9,20 @@ from typing import NoReturn
 import click
 
 from minipacs import __version__
-from minipacs.errors import FileError, ListenError
+from minipacs.cli.formats import is_for_monitoring
+from minipacs.errors import FileError, ListenError, MinipacsError
 
 OK, FAILED, USAGE, CANNOT_LISTEN, INTERRUPTED = 0, 1, 2, 3, 130
+UNKNOWN = 3  # of a monitoring plugin
 
 # Name → what it does, in the order of `minipacs --help`. The command is `command` in minipacs.cli.NAME.
 _COMMANDS = {
     "serve": "Listen, admit the peers of the table, answer their echoes.",
     "status": "Ask the node that runs here how it is.",
     "echo": "Echo peers and say why when that fails.",
+    "roundtrip": "Prove that a peer and we know each other.",
     "peers": "List, check and edit the peer table.",
+    "orthanc": "Read and edit what an Orthanc knows of us.",
     "init": "Write a commented conf/ to begin with.",
 }
 
@@ -56,6 +60,7 @@ Examples:
   minipacs serve                            a node, with the peers of conf/peers.toml
   minipacs echo orthanc                     echo a peer of the table
   minipacs echo ORTHANC@127.0.0.1:4242      echo any AE
+  minipacs roundtrip orthanc --orthanc http://127.0.0.1:8042   does each know the other?
   minipacs peers add ct1 CT1@10.0.0.5:104   admit it, and know where it is
 """,
 )
@@ -68,22 +73,28 @@ def main() -> NoReturn:
     """Run the command line, and exit with a code that tells the truth."""
     try:
         code = cli.main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except FileError as error:
-        for fault in error.faults:
-            click.echo(fault, err=True)
-        code = USAGE
-    except ListenError as error:
-        click.echo(f"minipacs: {error}", err=True)
-        code = CANNOT_LISTEN
+    except (click.ClickException, MinipacsError, OSError) as error:
+        code = _tell(error)
     except (click.Abort, KeyboardInterrupt):
         code = INTERRUPTED
-    except BrokenPipeError:  # `minipacs … | head`
-        sys.stderr.close()
-        code = FAILED
-    except OSError as error:  # a disk that is full, a folder that is not ours
-        click.echo(f"minipacs: {error}", err=True)
-        code = FAILED
     sys.exit(code)
+
+
+def _tell(error: Exception) -> int:
+    """Say what is wrong, and return the exit code for it."""
+    if isinstance(error, BrokenPipeError):  # `minipacs … | head`
+        sys.stderr.close()
+        return FAILED
+    if is_for_monitoring():  # which reads standard output, and takes 2 for a peer that fails
+        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        click.echo(f"MINIPACS UNKNOWN - {'; '.join(text.splitlines())}")
+        return UNKNOWN
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, FileError):
+        for fault in error.faults:
+            click.echo(fault, err=True)
+        return USAGE
+    click.echo(f"minipacs: {error}", err=True)
+    return CANNOT_LISTEN if isinstance(error, ListenError) else FAILED  # a disk that is full, a folder not ours

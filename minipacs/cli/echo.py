@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 import click
 
 from minipacs.cli import FAILED, OK
-from minipacs.cli.options import Refused, Rule, unknown_peer, with_settings
+from minipacs.cli.formats import with_format
+from minipacs.cli.options import Refused, Rule, with_settings
 from minipacs.cli.progress import Progress
-from minipacs.peers import Peer, PeerTable
+from minipacs.cli.targets import peer_at, table_of
 from minipacs.report import echo_as_json, echo_as_text
 from minipacs.rules import ae_title
 from minipacs.scu import DEFAULT_TIMEOUT, echo
 from minipacs.side_by_side import echo_all
-from minipacs.toml_file import is_there
 
 if TYPE_CHECKING:
     from minipacs.echo_result import EchoResult
+    from minipacs.peers import Peer
     from minipacs.settings import Settings
 
 
@@ -30,9 +31,11 @@ Examples:
   minipacs echo --all --json                       every peer of the table, side by side
   minipacs echo orthanc --count 100                100 echoes on one association
   minipacs echo orthanc --wait 30                  until it answers, for 30 s at most
+  minipacs echo --all --format junit > echo.xml    a test case a peer, for a CI server
 
 \b
-Exit code: 0 every target answered with success, 1 one did not, 2 usage or configuration, 130 Ctrl-C.
+Exit code: 0 every target answered with success, 1 one did not, 2 usage or configuration, 130 Ctrl-C;
+with --format nagios 0, 1 (some echoes were answered), 2, 3.
 Outcome: success, failure, no-response, aborted, rejected, no-context, no-association, unreachable.
 """
 )
@@ -50,7 +53,7 @@ Outcome: success, failure, no-response, aborted, rejected, no-context, no-associ
 )
 @click.option("--calling", metavar="TITLE", type=Rule("title", ae_title), help="Call as this AE title, not as ours.")
 @click.option("--wait", metavar="S", type=click.FloatRange(0), default=0.0, help="Try again for this many seconds.")
-@click.option("--json", "is_json", is_flag=True, help="One JSON object a line.")
+@with_format
 @with_settings
 def command(
     targets: tuple[str, ...],
@@ -60,7 +63,7 @@ def command(
     timeout: float,
     calling: str | None,
     wait: float,
-    is_json: bool,
+    output: str,
     settings: Settings,
 ) -> int:
     """Echo each TARGET: a name of the peer table, or TITLE@HOST:PORT."""
@@ -74,44 +77,51 @@ def command(
         wait=wait,
         scp_port=settings.port,
     )
-    worst = OK
+    results = []
     with Progress(f"calling {', '.join(str(peer) for peer in peers[:3])}{' …' if len(peers) > 3 else ''}") as progress:
         for result in echo_all(peers, call):
             progress.clear()
-            click.echo(echo_as_json(result) if is_json else _line(result, peers))
-            worst = worst if result.is_success else FAILED
-    return worst
+            _show(result, peers, output)
+            results.append(result)
+    return _finish(results, output)
 
 
 def _peers(targets: tuple[str, ...], is_all: bool, settings: Settings) -> list[Peer]:
     if is_all and targets:
         raise click.UsageError("targets or --all, not both")
     if is_all:
-        peers = [peer for peer in _table(settings).values() if peer.host is not None]
+        peers = [peer for peer in table_of(settings).values() if peer.host is not None]
         if not peers:
             raise Refused(f"{settings.peers} has no peer with a host and a port")
         return peers
     if not targets:
         raise click.UsageError("no target: name a peer of the table, TITLE@HOST:PORT, or --all")
-    return [_peer(target, settings) for target in targets]
+    return [peer_at(target, settings) for target in targets]
 
 
-def _peer(target: str, settings: Settings) -> Peer:
-    if "@" in target:
-        try:
-            return Peer.parse(target)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
-    table = _table(settings)
-    if target not in table:
-        raise unknown_peer(target, table, settings)
-    if table[target].host is None:
-        raise Refused(f"peer {target} has no host and port in {settings.peers}: it only calls us")
-    return table[target]
+def _show(result: EchoResult, peers: list[Peer], output: str) -> None:
+    """Print what is printed of one target as soon as it is its turn."""
+    if output == "json":
+        click.echo(echo_as_json(result))
+    elif output == "text":
+        click.echo(_line(result, peers))
 
 
-def _table(settings: Settings) -> PeerTable:
-    return PeerTable.read(settings.peers) if is_there(settings.peers) else PeerTable()
+def _finish(results: list[EchoResult], output: str) -> int:
+    """Print what is printed of all of them; return the exit code."""
+    if output == "nagios":
+        from minipacs.leg_report import nagios_of_echoes
+
+        code, line = nagios_of_echoes(results)
+        click.echo(line)
+        return code
+    if output == "junit":
+        from minipacs.leg import Standing
+        from minipacs.leg_report import as_junit, leg_of_echo
+
+        failing = frozenset({Standing.FAILED, Standing.WARNED})
+        click.echo(as_junit("minipacs echo", map(leg_of_echo, results), failing))
+    return OK if all(result.is_success for result in results) else FAILED
 
 
 def _line(result: EchoResult, peers: list[Peer]) -> str:
