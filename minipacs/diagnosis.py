@@ -390,7 +390,7 @@ _ROWS = (
         "in.silence",
         "{called} did not call within {timeout:g} s",
         "on {called}: register AE title {ae_title} at {local_host} port {port}; open TCP port {port} in the firewalls "
-        "between; while it waits, press Test Echo on the peer",
+        "between; and press Test Echo there while minipacs waits",
     ),
     Row(
         "orthanc.refused",
@@ -427,6 +427,16 @@ _ROWS = (
         "orthanc.no-dicom",
         'what answers where Orthanc has "{name}" speaks another protocol than DICOM: {detail}',
         'correct "{name}" in Orthanc: we are {wanted}',
+    ),
+    Row(
+        "orthanc.tls",
+        'what answers where Orthanc has "{name}" speaks TLS, and Orthanc calls it in plain: {detail}',
+        'correct "{name}" in Orthanc: we are {wanted}, in plain',
+    ),
+    Row(
+        "orthanc.ipv6",
+        'Orthanc does not take the address that it has for "{name}": {detail}',
+        'in Orthanc, give "{name}" an IPv4 address or a host name: we are {wanted}',
     ),
     Row(
         "orthanc.aborted",

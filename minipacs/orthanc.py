@@ -32,6 +32,7 @@ LAST_PORT = 65_534
 _CA_FILES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _FAILED = 200, 401, 403, 404, 500
+_NETWORK_ERROR = 9  # an OrthancStatus, whose Message says no more than that
 _MOST_SHOWN = 200
 _MOST_READ = 16 << 20  # bytes of an answer; 5 000 modalities take 2 MiB
 _CHUNK = 1 << 16
@@ -202,7 +203,8 @@ class Orthanc:
             return "the C-ECHO was answered with a failure"
         try:
             said = json.loads(text)
-            return _shown(str(said.get("Details") or said.get("Message")))
+            words = ("Details", "Message") if said.get("OrthancStatus") == _NETWORK_ERROR else ("Message", "Details")
+            return _shown(str(said.get(words[0]) or said.get(words[1])))
         except (ValueError, AttributeError):
             return _shown(text)
 

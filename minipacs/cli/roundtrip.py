@@ -109,9 +109,12 @@ class _Command:
         self._output = output
 
     def run(self) -> int:
+        import logging
+
         from minipacs.errors import ControlError, ListenError, OrthancError
         from minipacs.roundtrip import RoundTripRun
 
+        logging.getLogger("minipacs").addHandler(logging.NullHandler())  # what the node would log is told as legs
         if self._output == "text":
             name = f"{self._peer.name}  " if self._peer.name else ""
             click.echo(f"{name}{self._peer}")

@@ -1,0 +1,110 @@
+"""What the legs of a round trip prove: every verdict, and that nothing else is ever mutual."""
+
+from itertools import product
+
+import pytest
+
+from minipacs import Outcome
+from minipacs.diagnosis import CATALOGUE
+from minipacs.verdict import (
+    Evidence,
+    InboundOutcome,
+    RegisteredOutcome,
+    StrangerOutcome,
+    Verdict,
+    enforced,
+    verdict,
+)
+
+OK = Outcome.SUCCESS
+REFUSED, ADMITTED, UNCLEAR = StrangerOutcome.REFUSED, StrangerOutcome.ADMITTED, StrangerOutcome.UNCLEAR
+RIGHT, WRONG, MISSING = RegisteredOutcome.RIGHT, RegisteredOutcome.WRONG, RegisteredOutcome.MISSING
+UNKNOWN, UNASKED = RegisteredOutcome.UNKNOWN, RegisteredOutcome.SKIPPED
+CAME, REJECTED, UNCALLED = InboundOutcome.SUCCESS, InboundOutcome.REJECTED, InboundOutcome.SKIPPED
+SILENCE, ELSEWHERE = InboundOutcome.NOT_ARRIVED, InboundOutcome.ELSEWHERE
+NO_STRANGER = StrangerOutcome.SKIPPED
+
+ROWS = [
+    # each refuses strangers and knows the other
+    (Evidence(OK, "", REFUSED, RIGHT, CAME), "mutual", True),
+    (Evidence(OK, "", REFUSED, UNASKED, CAME), "mutual", True),
+    (Evidence(OK, "", REFUSED, UNKNOWN, CAME), "mutual", True),
+    (Evidence(OK, "", REFUSED, WRONG, CAME), "mutual", True),
+    # it lets anybody echo: only what it has registered shows that it knows us
+    (Evidence(OK, "", ADMITTED, RIGHT, CAME), "mutual", False),
+    (Evidence(OK, "", ADMITTED, WRONG, CAME), "mutual", False),  # and its echo arrived by that very entry
+    (Evidence(OK, "", ADMITTED, UNASKED, CAME), "open: the peer admits anybody", False),
+    (Evidence(OK, "", ADMITTED, UNKNOWN, CAME), "open: the peer admits anybody", False),
+    (Evidence(OK, "", ADMITTED, UNASKED, UNCALLED), "open: the peer admits anybody", False),
+    (Evidence(OK, "", ADMITTED, MISSING, CAME), "one-way: they do not know us", False),
+    (Evidence(OK, "", ADMITTED, MISSING, REJECTED), "strangers: neither knows the other", False),
+    # nobody asked whether it lets anybody echo
+    (Evidence(OK, "", NO_STRANGER, RIGHT, CAME), "mutual", None),
+    (Evidence(OK, "", NO_STRANGER, UNASKED, CAME), "mutual", None),
+    (Evidence(OK, "", UNCLEAR, UNASKED, CAME), "mutual", None),
+    # it knows us, and cannot call us
+    (Evidence(OK, "", REFUSED, RIGHT, REJECTED), "one-way: we do not admit them", True),
+    (Evidence(OK, "", ADMITTED, UNASKED, REJECTED), "one-way: we do not admit them", False),
+    (
+        Evidence(OK, "", REFUSED, WRONG, InboundOutcome.MISCALLED),
+        "one-way: they know us by another title",
+        True,
+    ),
+    (Evidence(OK, "", REFUSED, RIGHT, SILENCE), "one-way: they do not reach us", True),
+    (Evidence(OK, "", REFUSED, WRONG, ELSEWHERE), "one-way: they do not reach us", True),
+    (Evidence(OK, "", REFUSED, RIGHT, InboundOutcome.FAILED), "one-way: they do not reach us", True),
+    (Evidence(OK, "", REFUSED, UNASKED, UNCALLED), "unproven: nothing shows that they can call us", True),
+    (Evidence(OK, "", REFUSED, UNKNOWN, UNCALLED), "unproven: nothing shows that they can call us", True),
+    # it does not know us
+    (Evidence(Outcome.REJECTED, "rejected.calling-ae-title", inbound=CAME), "one-way: they do not know us", True),
+    (Evidence(Outcome.REJECTED, "rejected.no-reason", inbound=CAME), "one-way: they do not know us", None),
+    (Evidence(Outcome.ABORTED, "aborted.at-echo", inbound=CAME), "one-way: they do not know us", None),
+    (
+        Evidence(Outcome.REJECTED, "rejected.calling-ae-title", inbound=REJECTED),
+        "strangers: neither knows the other",
+        True,
+    ),
+    # there is no echo at all
+    (Evidence(Outcome.REJECTED, "rejected.called-ae-title"), "wrong title: the peer is not called so", None),
+    (Evidence(Outcome.REJECTED, "rejected.limit"), "busy: the peer takes no more associations", None),
+    (Evidence(Outcome.REJECTED, "rejected.congestion"), "busy: the peer takes no more associations", None),
+    (
+        Evidence(Outcome.NO_CONTEXT, "no-context.abstract-syntax"),
+        "no echo: the peer accepts us and does not answer the echo",
+        None,
+    ),
+    (
+        Evidence(Outcome.NO_RESPONSE, "no-response.silence"),
+        "no echo: the peer accepts us and does not answer the echo",
+        None,
+    ),
+    (Evidence(Outcome.FAILURE, "failure.other"), "no echo: the peer accepts us and does not answer the echo", None),
+    (
+        Evidence(Outcome.NO_ASSOCIATION, "no-association.http"),
+        "unreachable: the port opens, and no DICOM peer answers",
+        None,
+    ),
+    (Evidence(Outcome.UNREACHABLE, "unreachable.refused"), "unreachable", None),
+]
+
+
+@pytest.mark.parametrize(("evidence", "text", "is_enforced"), ROWS)
+def test_what_the_legs_prove(evidence: Evidence, text: str, is_enforced: bool | None) -> None:
+    assert (verdict(evidence), enforced(evidence)) == (text, is_enforced)
+
+
+def test_every_verdict_is_given_by_some_evidence() -> None:
+    assert {text for _, text, _ in ROWS} == set(Verdict)
+
+
+def test_it_is_mutual_only_where_both_have_echoed_and_nothing_says_that_they_do_not_know_us() -> None:
+    codes = ["", *(code for code in CATALOGUE if code.startswith(("rejected.", "aborted.", "unreachable.")))]
+    for out, code, stranger, registered, inbound in product(
+        Outcome, codes, StrangerOutcome, RegisteredOutcome, InboundOutcome
+    ):
+        evidence = Evidence(out, code, stranger, registered, inbound)
+        if verdict(evidence) is Verdict.MUTUAL:
+            assert out is OK
+            assert inbound is CAME
+            assert stranger is REFUSED or registered is not MISSING
+            assert stranger is not ADMITTED or registered in {RIGHT, WRONG}
