@@ -1,0 +1,65 @@
+"""Every sample is run as its reader runs it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .peers.node import environment
+from .peers.orthanc import ORTHANC
+from .peers.ports import free_port
+from .peers.process import running, wait_until
+from .peers.required import required
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> dict[str, str]:
+    """The environment of a reader who has activated the virtual environment, on ports that are free here."""
+    names = ("ORTHANC_DICOM_PORT", "ORTHANC_HTTP_PORT", "MINIPACS_PORT")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return environment() | {name: str(free_port()) for name in names} | {"PATH": path, "TMPDIR": str(tmp_path)}
+
+
+def run(command: list[str], folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=90, check=False)
+
+
+@required(ORTHANC)
+def test_the_round_trip_proves_what_it_started(tmp_path: Path, shell: dict[str, str]) -> None:
+    done = run([str(SAMPLES / "round-trip.sh"), "--json"], tmp_path, shell)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["verdict"], result["enforced"]) == ("mutual", True)
+    assert list(tmp_path.glob("tmp.*")) == []
+
+
+@required(ORTHANC)
+def test_the_round_trip_leaves_nothing_behind_when_it_is_interrupted(tmp_path: Path, shell: dict[str, str]) -> None:
+    command = [str(SAMPLES / "round-trip.sh"), "--wait-inbound", "60", "--orthanc", "http://127.0.0.1:1"]
+    ready = "press Test Echo on the peer now"
+    with running(command, log=tmp_path / "log", ready=lambda child: ready in child.log, env=shell, cwd=tmp_path) as c:
+        os.killpg(c.pid, signal.SIGINT)  # as a terminal does
+        assert c.wait(20) == 130
+        wait_until(lambda: not list(tmp_path.glob("tmp.*")), within=5, what="nothing left")
+
+
+def test_the_pytest_with_a_peer_passes(tmp_path: Path, shell: dict[str, str]) -> None:
+    shutil.copy(SAMPLES / "test_with_a_peer.py", tmp_path)
+    done = run([sys.executable, "-m", "pytest", "-q", "test_with_a_peer.py"], tmp_path, shell)
+    assert (done.returncode, "3 passed" in done.stdout) == (0, True), done.stdout
+
+
+def test_the_pytest_with_a_peer_fails_where_the_application_does(tmp_path: Path, shell: dict[str, str]) -> None:
+    text = (SAMPLES / "test_with_a_peer.py").read_text()
+    wrong = text.replace('AE(ae_title="MY_APP")', 'AE(ae_title="OTHER")')
+    assert wrong != text
+    (tmp_path / "test_with_a_peer.py").write_text(wrong)
+    done = run([sys.executable, "-m", "pytest", "-q", "test_with_a_peer.py"], tmp_path, shell)
+    assert (done.returncode, "2 failed" in done.stdout or "3 failed" in done.stdout) == (1, True), done.stdout
