@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from minipacs import Outcome
+from minipacs.verdict import Verdict
 
 from .peers.node import environment
 from .peers.orthanc import ORTHANC
@@ -30,9 +31,15 @@ def blocks(language: str) -> list[str]:
     return [text for name, text in BLOCKS if name == language]
 
 
+def section(title: str) -> str:
+    """The text under that heading."""
+    return README.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
 def normalised(text: str) -> str:
     """Without what differs from run to run: times, and white space at the ends."""
-    return re.sub(r"\d+\.\d+(?= ms|[,)}])", "#", text).strip()
+    text = re.sub(r"NOBODY[0-9A-F]{10}", "NOBODY", text)
+    return re.sub(r" *\d+\.\d+(?= ms|[,)}])|\d+\.\d+(?=ms;)", " #", text).strip()
 
 
 class Shell:
@@ -161,9 +168,14 @@ def test_the_run_command_starts_the_node_in_a_bare_clone(tmp_path: Path) -> None
 
 
 def test_every_outcome_has_its_row() -> None:
-    assert re.findall(r"^\| `([a-z-]+)` \|", README.split("## The peer table")[0], re.MULTILINE) == [
+    assert re.findall(r"^\| `([a-z-]+)` \|", section("The eight outcomes of an echo"), re.MULTILINE) == [
         outcome.value for outcome in Outcome
     ]
+
+
+def test_every_verdict_has_its_row() -> None:
+    table = section("Round trip").partition("| verdict |")[2]
+    assert re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE) == [verdict.value for verdict in Verdict]
 
 
 def test_the_table_shown_is_the_one_shipped() -> None:
