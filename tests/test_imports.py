@@ -17,50 +17,68 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Module → the modules of the package that it imports, at run time or for its types alone.
 ARROWS = {
-    "__init__": "association_record echo_result errors peers scp scu side_by_side",
+    "__init__": "association_record echo_callbacks echo_result errors peers scp scu side_by_side",
     "__main__": "cli",
     "admission": "peers wire.associate",
     "ae_title": "escape",
     "association_record": "",
     "cli": "__init__ errors",
-    "cli.echo": "cli cli.options cli.progress echo_result peers report rules scu settings side_by_side toml_file",
+    "cli.echo": (
+        "cli cli.options cli.progress echo_result peers report rules scu settings side_by_side toml_file "
+        "tracing.transcript wire.framing wire.verification"
+    ),
     "cli.init": "cli cli.options",
     "cli.options": "cli escape peers settings",
     "cli.peers": "cli cli.options peer_file peers report rules settings",
     "cli.progress": "",
-    "cli.serve": "cli.options listener log peers reload settings toml_file",
+    "cli.serve": "cli.options connection listener listening log peers reload settings toml_file tracing.log",
     "connection": (
-        "admission association_record diagnosis errors escape recognition settings tcp wire.associate "
-        "wire.association wire.dimse wire.indications wire.messages wire.pdu wire.state_table "
-        "wire.verification"
+        "admission association_record diagnosis errors escape listening recognition tcp wire.associate "
+        "wire.association wire.dimse wire.indications wire.messages wire.pdu wire.state_table wire.verification"
     ),
     "diagnosis": "",
+    "echo_callbacks": "wire.associate wire.association",
     "echo_result": "peers",
     "errors": "",
     "escape": "",
     "file_watch": "",
     "flood": "",
     "listener": (
-        "admission ae_title association_record connection diagnosis errors escape flood peers rules settings "
-        "wire.associate"
+        "admission ae_title association_record connection diagnosis errors escape flood listening peers rules "
+        "settings wire.associate"
     ),
+    "listening": "admission association_record diagnosis settings wire.associate wire.association",
     "log": "",
+    "names": "escape wire.associate wire.pdu",
     "peer_file": "errors peers rules toml_file",
     "peers": "ae_title errors escape rules toml_file",
     "recognition": "echo_result escape wire.associate wire.indications wire.pdu",
     "reload": "errors file_watch peers toml_file",
     "report": "echo_result peers rules",
-    "requestor": "tcp wire.association wire.indications",
-    "rules": "ae_title",
+    "requestor": "tcp wire.association wire.indications wire.state_table",
+    "rules": "ae_title names wire.items wire.verification",
     "scp": "ae_title association_record listener peers settings",
     "scu": (
-        "ae_title diagnosis echo_result errors escape peers recognition requestor wire.associate wire.dimse "
-        "wire.indications wire.messages wire.pdu wire.state_table wire.verification"
+        "ae_title diagnosis echo_callbacks echo_result errors escape peers recognition requestor wire.associate "
+        "wire.dimse wire.framing wire.indications wire.items wire.messages wire.pdu wire.state_table "
+        "wire.verification"
     ),
     "settings": "errors rules toml_file wire.framing wire.messages",
     "side_by_side": "echo_result peers scu",
     "tcp": "",
     "toml_file": "errors escape",
+    "tracing": "",
+    "tracing.dissection": "names tracing.fields tracing.items wire.associate wire.dimse wire.header wire.pdu",
+    "tracing.dump": "tracing.dissection tracing.fields wire.association wire.pdu",
+    "tracing.fields": "escape names",
+    "tracing.items": "names tracing.fields wire.items",
+    "tracing.log": (
+        "escape flood recognition tracing.dump tracing.negotiation wire.associate wire.association wire.pdu"
+    ),
+    "tracing.negotiation": (
+        "errors escape names tracing.dump tracing.fields tracing.items wire.associate wire.header wire.items wire.pdu"
+    ),
+    "tracing.transcript": "echo_callbacks tracing.dump tracing.negotiation wire.associate wire.association wire.pdu",
     "wire": "",
     "wire.associate": "ae_title errors wire.header wire.items",
     "wire.association": (
@@ -84,6 +102,8 @@ HEAVY = {"asyncio", "logging", "watchdog", "tomlkit", "pynetdicom", "pydicom", "
 # Each foreign library has its doors. msgspec is the language that values are written in, and is everywhere.
 DOORS = {
     "click": {"cli", "cli.echo", "cli.init", "cli.options", "cli.peers", "cli.serve"},
+    "pydicom": {"names"},
+    "pynetdicom": {"names"},
     "tomli": {"toml_file"},
     "tomlkit": {"peer_file"},
     "voluptuous": {"rules", "toml_file", "peers", "settings", "cli.options"},
@@ -185,6 +205,10 @@ def test_what_is_used_most_is_light(statement: str) -> None:
 
 def test_importing_the_package_imports_no_module_of_it() -> None:
     assert {name for name in loaded_by("import minipacs") if name.startswith("minipacs")} == {"minipacs"}
+
+
+def test_names_are_loaded_when_they_are_asked_for() -> None:
+    assert {"pynetdicom", "pydicom"} <= loaded_by("import minipacs.tracing.log, minipacs.tracing.transcript")
 
 
 def test_no_service_loads_pynetdicom_yet() -> None:
