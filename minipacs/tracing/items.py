@@ -109,8 +109,8 @@ def _context_result(content: Part) -> None:
 
 
 def _asynchronous_operations(content: Part) -> None:
-    content.number(2, "operations invoked at most (0: any)")
-    content.number(2, "operations performed at most (0: any)")
+    for name in ("operations invoked", "operations performed"):
+        content.take(2, name, lambda data: number(data) if any(data) else "0: any number")
 
 
 def _role_selection(content: Part) -> None:

@@ -72,7 +72,7 @@ def as_lines(description: Mapping[str, object], width: int = 28) -> Iterator[str
         width: of the labels, in characters.
     """
     for key, value in description.items():
-        label = _LABELS.get(key, key.replace("_", " ")).ljust(width)
+        label = _LABELS.get(key, key.replace("_", " ")).ljust(width - 1) + " "
         if key == "pdu" or value is None:
             continue
         for entry in value if isinstance(value, list) else [value]:
