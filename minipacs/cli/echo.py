@@ -62,7 +62,7 @@ Outcome: success, failure, no-response, aborted, rejected, no-context, no-associ
     multiple=True,
     type=Rule("syntax", transfer_syntaxes),
     help="A transfer syntax to propose, for more than one repeated: implicit (alone, unless told otherwise), explicit, "
-    "big-endian, deflated, a UID, pydicom's keyword such as JPEGBaseline8Bit, or all.",
+    "big-endian, deflated, a UID, pydicom's keyword such as JPEGBaseline8Bit, or all (those in use).",
 )
 @click.option("--abort", is_flag=True, help="End by A-ABORT, not by A-RELEASE.")
 @click.option(

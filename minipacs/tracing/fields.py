@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     Show = Callable[[bytes], str]
     """Returns what bytes say."""
 
-# A valid request has some thousand fields at most; one of 1 MiB made of nothing would have 260 000.
-_MOST_FIELDS = 10_000
+# 128 contexts of 100 transfer syntaxes have 26 000; 1 MiB of empty items would have 260 000.
+_MOST_FIELDS = 30_000
 
 
 class Field(Struct, frozen=True):

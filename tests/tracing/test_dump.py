@@ -190,12 +190,13 @@ def identity(kind: int, primary: bytes, secondary: bytes = b"") -> bytes:
 
 
 @bounded
-@given(st.integers(0, 255), st.integers(0, 60), st.integers(-3, 0))
-def test_no_secret_is_shown_of_an_identity_that_is_cut_or_lies(kind: int, cut: int, lie: int) -> None:
+@given(st.sampled_from([0, 1, 2, 3, 4, 5, 255]), st.integers(0, 60), st.integers(-3, 0), st.integers(-20, 20))
+def test_no_secret_is_shown_of_an_identity_that_is_cut_or_lies(kind: int, cut: int, lie: int, another: int) -> None:
     secret = b"\xa5" * 20
     is_named = kind in {1, 2}
     whole = bytearray(identity(kind, b"alice" if is_named else secret, secret))
     whole[7] = max(0, whole[7] + lie)  # a primary field that is shorter than what follows is the rest's
+    whole[-21] += another
     data = asking(user_information=telling(bytes(whole), item(0x59, struct.pack(">H", 20) + secret)))
     data = data[: len(data) - cut]
     assert "\xa5\xa5\xa5\xa5" not in shown(data)
@@ -263,7 +264,7 @@ def test_a_megabyte_of_items_is_not_looked_into_without_end() -> None:
     data = pdu(0x01, bytes(68) + bytes([0x77, 0, 0, 0]) * 250_000)
     fields = dissect(data)
     assert b"".join(field.data for field in fields) == data
-    assert len(fields) < 11_000
+    assert len(fields) < 31_000
     assert fields[-1].name == "not looked into"
 
 
