@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from minipacs.association_record import AssociationOutcome, AssociationRecord
+    from minipacs.echo_callbacks import EchoCallbacks
     from minipacs.echo_result import EchoResult, Outcome
     from minipacs.errors import (
         FileError,
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AssociationOutcome",
     "AssociationRecord",
+    "EchoCallbacks",
     "EchoResult",
     "FileError",
     "ListenError",
@@ -51,6 +53,7 @@ __all__ = [
 _HOMES = {
     "AssociationRecord": "association_record",
     "AssociationOutcome": "association_record",
+    "EchoCallbacks": "echo_callbacks",
     "EchoResult": "echo_result",
     "Outcome": "echo_result",
     "Peer": "peers",

@@ -6,7 +6,7 @@ It is handed bytes and hands them to the engine; it knows no other connection. W
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from minipacs.association_record import AssociationOutcome, AssociationRecord
 from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose
@@ -25,45 +25,27 @@ from minipacs.wire.verification import answer, negotiate, user_information
 
 if TYPE_CHECKING:
     from minipacs.admission import Admission
-    from minipacs.settings import Limits, Timeouts
+    from minipacs.listening import Listening
+    from minipacs.wire.association import Direction
     from minipacs.wire.indications import Indication
 
 _ENDED = frozenset({State.Sta1, State.Sta13})
 _RELEASING = frozenset({State.Sta8, State.Sta9, State.Sta12})
 
 
-class Listening(Protocol):
-    """What a connection needs of whoever listens."""
-
-    timeouts: Timeouts
-    limits: Limits
-
-    def opened(self, connection: Connection) -> None:
-        """Take note of a new connection."""
-
-    def decide(self, request: AssociateRQ, address: str) -> tuple[Admission, Diagnosis]:
-        """Admit or reject."""
-
-    def admitted(self, connection: Connection) -> None:
-        """Take note that it holds an association now."""
-
-    def ended(self, connection: Connection, record: AssociationRecord | None) -> None:
-        """Take note that its association is over; None when the peer never sent a byte."""
-
-    def closed(self, connection: Connection) -> None:
-        """Take note that the connection is gone."""
-
-
 class Connection(asyncio.Protocol):
     """The acceptor's side of one connection."""
 
-    def __init__(self, listening: Listening) -> None:
+    def __init__(self, listening: Listening[Connection]) -> None:
         self._listening = listening
         self._timeouts = listening.timeouts
         self._loop = asyncio.get_running_loop()
         self.started = self._loop.time()  # seconds of the loop's clock
+        self._watch = listening.watch(self)
         self._association = Association(
-            associate_pdu_limit=listening.limits.associate_pdu, command_set_limit=listening.limits.command_set
+            associate_pdu_limit=listening.limits.associate_pdu,
+            command_set_limit=listening.limits.command_set,
+            on_pdu=None if self._watch is None else self._on_pdu,
         )
         self._transport: asyncio.Transport | None = None
         self.admission: Admission | None = None  # until the request is whole
@@ -76,11 +58,17 @@ class Connection(asyncio.Protocol):
         self._pdus_received = 0
         self._partial_since: float | None = None
         self.address = ""
+        self.port = 0
 
     @property
     def request(self) -> AssociateRQ | None:
         """What the peer asked for."""
         return self._association.request
+
+    @property
+    def observations(self) -> tuple[str, ...]:
+        """The deviations that were tolerated so far."""
+        return self._association.observations
 
     # --- called by the transport --------------------------------------------------------------------------------------
 
@@ -88,7 +76,7 @@ class Connection(asyncio.Protocol):
         """Take the connection (Evt5)."""
         self._transport = cast("asyncio.Transport", transport)
         self._socket = transport.get_extra_info("socket")
-        self.address = (transport.get_extra_info("peername") or ("unknown",))[0]
+        self.address, self.port = (transport.get_extra_info("peername") or ("unknown", 0))[:2]
         tune(self._socket)
         self._association.connected()
         self._watch_until(self.started + self._timeouts.request)
@@ -223,7 +211,13 @@ class Connection(asyncio.Protocol):
             duration_ms=round((self._loop.time() - self.started) * 1000, 3),
             implementation_version=escape(self._association.peer_information.implementation_version_name) or None,
         )
+        if self._watch is not None:
+            self._watch.ended()
         self._listening.ended(self, record if self._bytes_came else None)
+
+    def _on_pdu(self, direction: Direction, data: bytes) -> None:
+        assert self._watch is not None
+        self._watch.pdu(direction, (self._loop.time() - self.started) * 1000, data)
 
     def _diagnose(self, code: str, codes: object = "", detail: str = "", timeout: float = 0.0) -> Diagnosis:
         calling = escape(self.request.calling_ae_title) if self.request else "the peer"

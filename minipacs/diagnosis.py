@@ -161,6 +161,11 @@ _ROWS = (
         "allow Implicit VR Little Endian for Verification on {called}: every node has to take it",
     ),
     Row(
+        "no-context.proposal",
+        "{called} offers Verification, but in no transfer syntax that we propose (result 4)",
+        "propose Implicit VR Little Endian too, which every node has to take: --propose implicit",
+    ),
+    Row(
         "no-context.unknown",
         "{called} does not answer for the Verification context ({detail})",
         "the peer is broken: see its log",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minipacs.association_record import AssociationRecord
+    from minipacs.listening import Watch
     from minipacs.peers import PeerTable
     from minipacs.settings import Settings
     from minipacs.wire.associate import AssociateRQ
@@ -46,6 +47,7 @@ class Listener:
         settings: who we are, deadlines and limits.
         peers: returns the table that is in force now.
         on_end: told of each association at its end.
+        watch: returns whoever looks at the wire of a connection; None: nobody does.
 
     Attributes:
         addresses: the IP addresses that are really bound, once it listens.
@@ -56,9 +58,11 @@ class Listener:
         settings: Settings,
         peers: Callable[[], PeerTable],
         on_end: Callable[[AssociationRecord], None] = lambda _: None,
+        watch: Callable[[Connection], Watch | None] = lambda _: None,
     ) -> None:
         self.timeouts = settings.timeouts
         self.limits = settings.limits
+        self.watch = watch
         self._settings = settings
         self._peers = peers
         self._on_end = on_end

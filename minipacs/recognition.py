@@ -53,8 +53,10 @@ def of_rejection(result: int, source: int, reason: int) -> str:
     return _REJECTIONS.get((source, reason), "rejected.unknown") if result in {1, 2} else "rejected.unknown"
 
 
-def of_context_result(result: int | None) -> str:
+def of_context_result(result: int | None, is_implicit_proposed: bool = True) -> str:
     """Return the code of the row for a refused presentation context (PS3.8 Table 9-18); None: no answer for it."""
+    if result == 4 and not is_implicit_proposed:
+        return "no-context.proposal"
     return _CONTEXT_RESULTS.get(-1 if result is None else result, "no-context.unknown")
 
 

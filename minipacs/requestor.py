@@ -6,13 +6,18 @@ It knows no service: what is asked and answered on the association is the busine
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from minipacs.tcp import acknowledge_at_once, tune
 from minipacs.wire.association import Association
+from minipacs.wire.state_table import State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minipacs.wire.association import Direction
     from minipacs.wire.indications import Indication
 
 _CHUNK = 1 << 16
@@ -21,14 +26,18 @@ _CHUNK = 1 << 16
 class Requestor:
     """The association and its connection.
 
+    Args:
+        on_pdu: told of every PDU: its direction, the milliseconds since the connection opened, its bytes.
+
     Attributes:
         association: the engine.
         local_address: the IP address that we call from; empty before the connection is open.
         failed_addresses: of the addresses of the host, those that did not answer before one did, and why.
     """
 
-    def __init__(self) -> None:
-        self.association = Association()
+    def __init__(self, on_pdu: Callable[[Direction, float, bytes], None] | None = None) -> None:
+        self._opened = perf_counter()
+        self.association = Association(on_pdu=None if on_pdu is None else self._timed(on_pdu))
         self.local_address = ""
         self.failed_addresses: list[str] = []
         self._socket: socket.socket | None = None
@@ -68,6 +77,7 @@ class Requestor:
             sock.close()
             raise
         self._socket = sock
+        self._opened = perf_counter()
         self.local_address = sock.getsockname()[0]
 
     def next_indication(self, timeout: float) -> Indication:
@@ -98,6 +108,18 @@ class Requestor:
             self._send()
             self._socket.close()
             self._socket = None
+            self.association.connection_closed()
+
+    def cut(self) -> None:
+        """Abort what is open, and close whatever happens; what goes wrong meanwhile is not told."""
+        with suppress(Exception):
+            if self._socket is not None and self.association.state not in {State.Sta1, State.Sta4, State.Sta13}:
+                self.association.abort()
+        with suppress(Exception):
+            self.close()
+
+    def _timed(self, on_pdu: Callable[[Direction, float, bytes], None]) -> Callable[[Direction, bytes], None]:
+        return lambda direction, data: on_pdu(direction, (perf_counter() - self._opened) * 1000, data)
 
     def _send(self) -> None:
         assert self._socket is not None

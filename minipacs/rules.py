@@ -29,6 +29,11 @@ _HOST_NAME = re.compile(rf"(?=.{{1,253}}$)({_LABEL}\.)*(?!\d+\.?$){_LABEL}\.?")
 # The zone of a link-local IPv6 address (RFC 4007 §11), which ip_address() takes with any characters in it.
 _ZONE = re.compile(r"[A-Za-z0-9._-]*")
 
+# PS3.5 §9.1.
+_UID = re.compile(r"(?=.{1,64}$)(0|[1-9]\d*)(\.(0|[1-9]\d*))+", re.ASCII)
+
+_MOST_LENGTH = 1 << 26  # bytes: as for [limits]
+
 
 def text(value: object) -> str:
     """A string."""
@@ -110,6 +115,46 @@ def seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 86_400:
         raise Invalid("must be more than 0 and at most 86400 seconds")
     return float(value)
+
+
+def maximum_length(value: object) -> int:
+    """The longest P-DATA-TF that we announce to take, in bytes (PS3.8 §D.1); 0: any."""
+    from minipacs.wire.items import SMALLEST_MAXIMUM_LENGTH
+
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int)
+        or (value and not SMALLEST_MAXIMUM_LENGTH <= value <= _MOST_LENGTH)
+    ):
+        raise Invalid(f"must be 0 (unlimited) or {SMALLEST_MAXIMUM_LENGTH} to {_MOST_LENGTH}")
+    return value
+
+
+def transfer_syntaxes(value: object) -> tuple[str, ...]:
+    """One transfer syntax, or ``all`` that are in use: their UIDs."""
+    from minipacs.wire.verification import TRANSFER_SYNTAXES
+
+    word = text(value)
+    if word in TRANSFER_SYNTAXES:
+        return (TRANSFER_SYNTAXES[word],)
+    if _UID.fullmatch(word):
+        return (word,)
+    from minipacs import names
+
+    if word == "all":
+        return names.USUAL_TRANSFER_SYNTAXES
+    if word in names.TRANSFER_SYNTAXES:
+        return (names.TRANSFER_SYNTAXES[word],)
+    known = [*TRANSFER_SYNTAXES, "all", *names.TRANSFER_SYNTAXES]
+    nearest = _nearest(word, known)
+    raise Invalid(f"must be {', '.join(TRANSFER_SYNTAXES)}, all, a UID or pydicom's keyword (nearest: {nearest})")
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    by_letters = {name.lower(): name for name in known}
+    return by_letters[get_close_matches(word.lower(), by_letters, n=1, cutoff=0.0)[0]]
 
 
 def network_text(network: Network) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from minipacs.ae_title import checked
 from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose, symbol
+from minipacs.echo_callbacks import EchoCallbacks
 from minipacs.echo_result import EchoResult, Outcome
 from minipacs.errors import PDUError
 from minipacs.escape import escape
@@ -25,17 +26,20 @@ from minipacs.recognition import (
     unreachable,
 )
 from minipacs.requestor import Requestor
-from minipacs.wire.associate import AssociateAC
+from minipacs.wire.associate import AssociateAC, AssociateRJ
 from minipacs.wire.dimse import C_ECHO_RSP, SUCCESS, c_echo_rq
+from minipacs.wire.framing import MAXIMUM_LENGTH
+from minipacs.wire.items import SMALLEST_MAXIMUM_LENGTH
 from minipacs.wire.messages import Message
 from minipacs.wire.pdu import Abort, ReleaseRP, ReleaseRQ
 from minipacs.wire.state_table import State
-from minipacs.wire.verification import request
+from minipacs.wire.verification import IMPLICIT_VR_LITTLE_ENDIAN, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from minipacs.peers import Peer
+    from minipacs.wire.associate import AssociateRQ
     from minipacs.wire.indications import Indication
 
 DEFAULT_TIMEOUT = 10.0
@@ -53,6 +57,10 @@ def echo(
     timeout: float = DEFAULT_TIMEOUT,
     wait: float = 0.0,
     scp_port: int = 11112,
+    transfer_syntaxes: tuple[str, ...] = (IMPLICIT_VR_LITTLE_ENDIAN,),
+    maximum_length: int = MAXIMUM_LENGTH,
+    abort: bool = False,
+    callbacks: EchoCallbacks | None = None,
 ) -> EchoResult:
     """Send C-ECHO-RQ to *peer* on one association, and release it.
 
@@ -64,6 +72,10 @@ def echo(
         timeout: seconds to wait for the connection, and for each answer.
         wait: seconds for which a failed attempt is made again; 0: one attempt.
         scp_port: where our own SCP listens, for the advice to register it.
+        transfer_syntaxes: UIDs of those that we propose, in this order.
+        maximum_length: bytes of a P-DATA-TF that we announce to take; 0: any.
+        abort: whether to end by A-ABORT, not by A-RELEASE.
+        callbacks: told of each step of each attempt.
 
     Returns:
         What became of it; a peer that says no, or nothing, is a result.
@@ -75,10 +87,13 @@ def echo(
         raise ValueError(f"peer {peer.name or peer.ae_title} has no host and port: it only calls us")
     if count < 1 or interval < 0 or timeout <= 0:
         raise ValueError("count must be at least 1, interval at least 0 and timeout more than 0")
+    if not transfer_syntaxes or 0 < maximum_length < SMALLEST_MAXIMUM_LENGTH or maximum_length < 0:
+        raise ValueError(f"transfer_syntaxes must not be empty, maximum_length 0 or at least {SMALLEST_MAXIMUM_LENGTH}")
     calling_ae_title = checked(calling_ae_title, "calling_ae_title")
+    asked = request(calling_ae_title, peer.ae_title, transfer_syntaxes, maximum_length)
     until = perf_counter() + wait
     while True:
-        result = _Call(peer, calling_ae_title, timeout, scp_port).run(count, interval)
+        result = _Call(peer, asked, timeout, scp_port, callbacks).run(count, interval, abort)
         if result.is_success or perf_counter() + _RETRY_PAUSE >= until:
             return result
         sleep(_RETRY_PAUSE)
@@ -87,21 +102,35 @@ def echo(
 class _Call:
     """One association with one peer, from connect to close."""
 
-    def __init__(self, peer: Peer, calling_ae_title: str, timeout: float, scp_port: int) -> None:
+    def __init__(
+        self, peer: Peer, request: AssociateRQ, timeout: float, scp_port: int, callbacks: EchoCallbacks | None
+    ) -> None:
         self._peer = peer
-        self._calling_ae_title = calling_ae_title
+        self._request = request
         self._timeout = timeout
         self._scp_port = scp_port
-        self._requestor = Requestor()
+        self._callbacks = callbacks or EchoCallbacks()
+        self._requestor = Requestor(None if callbacks is None else callbacks.pdu)
         self._association = self._requestor.association
         self._times: dict[str, float] = {}
         self._echo_times: list[float] = []
         self._statuses: list[int] = []
         self._observations: list[str] = []
+        self._is_released = False
 
-    def run(self, count: int, interval: float) -> EchoResult:
+    def run(self, count: int, interval: float, abort: bool) -> EchoResult:
         """Go through the phases as far as they lead, and end what is open."""
+        try:
+            result = self._result(count, self._run(count, interval, abort))
+            self._tell_end(result)
+        except BaseException:  # of a callback, or Ctrl-C
+            self._requestor.cut()
+            raise
+        return result
+
+    def _run(self, count: int, interval: float, abort: bool) -> Failed | None:
         failed = None
+        self._callbacks.requesting(self._request)
         with self._timed("total"):
             try:
                 self._connect()
@@ -109,8 +138,8 @@ class _Call:
                 self._echo(count, interval)
             except Failed as failure:
                 failed = failure
-            self._end(failed)
-        return self._result(count, failed)
+            self._end(failed, abort)
+        return failed
 
     def _connect(self) -> None:
         assert self._peer.host is not None
@@ -123,28 +152,34 @@ class _Call:
 
     def _associate(self) -> None:
         with self._timed("associate"):
-            self._association.associate(request(self._calling_ae_title, self._peer.ae_title))
+            self._association.associate(self._request)
             self._association.connected()
             try:
                 answer = self._requestor.next_indication(self._timeout)
             except TimeoutError:
                 raise Failed(Outcome.NO_ASSOCIATION, "no-association.silence") from None
+        if isinstance(answer, AssociateRJ):
+            self._callbacks.rejected(answer)
         if not isinstance(answer, AssociateAC):
             raise not_associated(answer)
+        self._callbacks.accepted(answer)
         if _CONTEXT_ID not in self._association.accepted_contexts:
             result = next((c.result for c in answer.contexts if c.context_id == _CONTEXT_ID), None)
             detail = "no result" if result is None else f"result {result}"
-            raise Failed(Outcome.NO_CONTEXT, of_context_result(result), detail)
+            proposed = self._request.contexts[0].transfer_syntaxes
+            raise Failed(Outcome.NO_CONTEXT, of_context_result(result, IMPLICIT_VR_LITTLE_ENDIAN in proposed), detail)
 
     def _echo(self, count: int, interval: float) -> None:
         for number in range(count):
             if number:
                 self._pause(interval)
             message_id = number % 0xFFFF + 1
+            self._callbacks.sending(message_id)
             started = perf_counter()
             self._association.send(_CONTEXT_ID, c_echo_rq(message_id))
             self._statuses.append(self._next_status(message_id))
             self._echo_times.append((perf_counter() - started) * 1000)
+            self._callbacks.responded(message_id, self._statuses[-1])
         status = self._telling_status()
         if status is not None and status != SUCCESS:
             raise Failed(Outcome.FAILURE, of_status(status), f"0x{status:04X}")
@@ -180,13 +215,13 @@ class _Call:
         self._association.refuse(PDUError(text, Abort.UNEXPECTED_PDU))
         return Failed(Outcome.ABORTED, "aborted.invalid", text)
 
-    def _end(self, failed: Failed | None) -> None:
+    def _end(self, failed: Failed | None, abort: bool) -> None:
         """End what is open as the standard wants it, and close.
 
         A peer that owes us a response is aborted: it would not answer the release either.
         """
         is_answered = failed is None or failed.outcome in {Outcome.FAILURE, Outcome.NO_CONTEXT}
-        if self._association.state is State.Sta6 and is_answered:
+        if self._association.state is State.Sta6 and is_answered and not abort:
             self._release()
         elif self._association.state is State.Sta8:
             self._association.reply_release()
@@ -196,6 +231,7 @@ class _Call:
 
     def _release(self) -> None:
         answer: Indication | None = None
+        self._callbacks.releasing()
         try:
             with self._timed("release"):
                 self._association.release()
@@ -206,8 +242,15 @@ class _Call:
         except TimeoutError:
             self._observations.append("the release was not answered: the peer keeps its associations")
         else:
-            if not isinstance(answer, ReleaseRP):
+            self._is_released = isinstance(answer, ReleaseRP)
+            if not self._is_released:
                 self._observations.append(f"the release was answered by {name_of(answer)}")
+
+    def _tell_end(self, result: EchoResult) -> None:
+        if self._is_released:
+            self._callbacks.released()
+        elif result.outcome is not Outcome.REJECTED:
+            self._callbacks.aborted(result.reason or "; ".join(self._observations))
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
@@ -244,12 +287,12 @@ class _Call:
         return diagnose(
             failed.code,
             called=escape(self._peer.ae_title),
-            calling=escape(self._calling_ae_title),
+            calling=escape(self._request.calling_ae_title),
             host=escape(str(self._peer.host)),
             port=self._peer.port,
             local_host=self._requestor.local_address,
             local_port=self._scp_port,
-            symbol=symbol(self._calling_ae_title),
+            symbol=symbol(self._request.calling_ae_title),
             timeout=self._timeout,
             codes=failed.codes,
             detail=escape(failed.detail),

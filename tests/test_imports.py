@@ -17,52 +17,84 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Module → the modules of the package that it imports, at run time or for its types alone.
 ARROWS = {
-    "__init__": "association_record echo_result errors peers scp scu side_by_side",
+    "__init__": "association_record echo_callbacks echo_result errors peers scp scu side_by_side",
     "__main__": "cli",
     "admission": "peers wire.associate",
     "ae_title": "escape",
     "association_record": "",
-    "cli": "__init__ errors",
-    "cli.echo": "cli cli.options cli.progress echo_result peers report rules scu settings side_by_side toml_file",
+    "bounded": "",
+    "cli": "__init__ cli.formats errors",
+    "cli.echo": (
+        "cli cli.formats cli.options cli.progress cli.targets echo_result leg leg_report peers report rules scu "
+        "settings side_by_side tracing.transcript wire.framing wire.verification"
+    ),
+    "cli.formats": "",
     "cli.init": "cli cli.options",
     "cli.options": "cli escape peers settings",
+    "cli.orthanc": (
+        "cli cli.options cli.orthanc_options cli.targets errors escape orthanc orthanc_peers peer_file peers "
+        "registered_leg registration report settings"
+    ),
+    "cli.orthanc_options": "cli.options errors orthanc rules",
     "cli.peers": "cli cli.options peer_file peers report rules settings",
     "cli.progress": "",
+    "cli.roundtrip": (
+        "cli cli.formats cli.options cli.orthanc_options cli.progress cli.targets errors leg leg_report roundtrip "
+        "settings"
+    ),
     "cli.serve": (
-        "__init__ cli.options control_server listener log node_status peers reload settings timestamp toml_file"
+        "__init__ cli.options connection control_server listener listening log node_status peers reload settings "
+        "timestamp toml_file tracing.log"
     ),
     "cli.status": "cli cli.options control_client errors node_status settings status_report",
+    "cli.targets": "cli.options peers settings toml_file",
     "connection": (
-        "admission association_record diagnosis errors escape recognition settings tcp wire.associate "
-        "wire.association wire.dimse wire.indications wire.messages wire.pdu wire.state_table "
-        "wire.verification"
+        "admission association_record diagnosis errors escape listening recognition tcp wire.associate "
+        "wire.association wire.dimse wire.indications wire.messages wire.pdu wire.state_table wire.verification"
     ),
     "control_client": "association_record control_place errors node_status",
     "control_place": "errors",
     "control_server": "association_record control_place errors node_status",
     "diagnosis": "",
+    "echo_callbacks": "wire.associate wire.association",
     "echo_result": "peers",
     "errors": "",
     "escape": "",
     "file_watch": "",
     "flood": "",
+    "inbound": "association_record control_client errors reload scp settings",
+    "inbound_leg": "association_record bounded diagnosis errors inbound leg orthanc peers registration scu verdict",
+    "leg": "diagnosis",
+    "leg_report": "echo_result leg report roundtrip",
     "listener": (
-        "admission ae_title association_record connection diagnosis errors escape flood node_status peers rules "
-        "settings tally timestamp wire.associate"
+        "admission ae_title association_record connection diagnosis errors escape flood listening node_status "
+        "peers rules settings tally timestamp wire.associate"
     ),
+    "listening": "admission association_record diagnosis settings wire.associate wire.association",
     "log": "timestamp",
+    "names": "escape wire.associate wire.pdu",
     "node_status": "association_record peers rules",
+    "orthanc": "bounded errors escape",
+    "orthanc_peers": "ae_title diagnosis escape orthanc peers",
+    "outbound_legs": "bounded diagnosis echo_result leg peers scu verdict",
     "peer_file": "errors peers rules toml_file",
     "peers": "ae_title errors escape rules toml_file",
     "recognition": "echo_result escape wire.associate wire.indications wire.pdu",
+    "registered_leg": "diagnosis errors leg orthanc registration verdict",
+    "registration": "ae_title diagnosis errors escape orthanc",
     "reload": "errors file_watch node_status peers timestamp toml_file",
     "report": "echo_result node_status peers",
-    "requestor": "tcp wire.association wire.indications",
-    "rules": "ae_title",
+    "requestor": "tcp wire.association wire.indications wire.state_table",
+    "roundtrip": (
+        "bounded errors inbound inbound_leg leg orthanc outbound_legs peers registered_leg registration settings "
+        "verdict"
+    ),
+    "rules": "ae_title names wire.items wire.verification",
     "scp": "ae_title association_record listener peers settings",
     "scu": (
-        "ae_title diagnosis echo_result errors escape peers recognition requestor wire.associate wire.dimse "
-        "wire.indications wire.messages wire.pdu wire.state_table wire.verification"
+        "ae_title diagnosis echo_callbacks echo_result errors escape peers recognition requestor wire.associate "
+        "wire.dimse wire.framing wire.indications wire.items wire.messages wire.pdu wire.state_table "
+        "wire.verification"
     ),
     "settings": "errors rules toml_file wire.framing wire.messages",
     "side_by_side": "echo_result peers scu",
@@ -71,6 +103,17 @@ ARROWS = {
     "tcp": "",
     "timestamp": "",
     "toml_file": "errors escape",
+    "tracing": "",
+    "tracing.dissection": "names tracing.fields tracing.items wire.associate wire.dimse wire.header wire.pdu",
+    "tracing.dump": "tracing.dissection tracing.fields wire.association wire.pdu",
+    "tracing.fields": "escape names",
+    "tracing.items": "names tracing.fields wire.items",
+    "tracing.log": "escape flood recognition tracing.dump tracing.negotiation wire.associate wire.association wire.pdu",
+    "tracing.negotiation": (
+        "errors escape names tracing.dump tracing.fields tracing.items wire.associate wire.header wire.items wire.pdu"
+    ),
+    "tracing.transcript": "echo_callbacks tracing.dump tracing.negotiation wire.associate wire.association wire.pdu",
+    "verdict": "echo_result leg",
     "wire": "",
     "wire.associate": "ae_title errors wire.header wire.items",
     "wire.association": (
@@ -93,10 +136,27 @@ HEAVY = {"asyncio", "logging", "watchdog", "tomlkit", "pynetdicom", "pydicom", "
 
 # Each foreign library has its doors. msgspec is the language that values are written in, and is everywhere.
 DOORS = {
-    "click": {"cli", "cli.echo", "cli.init", "cli.options", "cli.peers", "cli.serve", "cli.status"},
+    "click": {
+        "cli",
+        "cli.echo",
+        "cli.formats",
+        "cli.init",
+        "cli.options",
+        "cli.orthanc",
+        "cli.orthanc_options",
+        "cli.peers",
+        "cli.roundtrip",
+        "cli.serve",
+        "cli.status",
+        "cli.targets",
+    },
+    "junitparser": {"leg_report"},
+    "pydicom": {"names"},
+    "pynetdicom": {"names"},
+    "requests": {"orthanc"},
     "tomli": {"toml_file"},
     "tomlkit": {"peer_file"},
-    "voluptuous": {"rules", "toml_file", "peers", "settings", "cli.options"},
+    "voluptuous": {"cli.options", "peers", "rules", "settings", "toml_file"},
     "watchdog": {"file_watch"},
 }
 
@@ -196,6 +256,10 @@ def test_what_is_used_most_is_light(statement: str) -> None:
 
 def test_importing_the_package_imports_no_module_of_it() -> None:
     assert {name for name in loaded_by("import minipacs") if name.startswith("minipacs")} == {"minipacs"}
+
+
+def test_names_are_loaded_when_they_are_asked_for() -> None:
+    assert {"pynetdicom", "pydicom"} <= loaded_by("import minipacs.tracing.log, minipacs.tracing.transcript")
 
 
 def test_no_service_loads_pynetdicom_yet() -> None:

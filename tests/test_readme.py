@@ -37,8 +37,9 @@ def section(title: str) -> str:
 
 
 def normalised(text: str) -> str:
-    """Without what differs from run to run: times, and white space at the ends."""
+    """Without what differs from run to run: times, random titles, Orthanc's DCMTK, and white space at the ends."""
     text = re.sub(r"NOBODY[0-9A-F]{10}", "NOBODY", text)
+    text = re.sub(r"OFFIS_DCMTK_\d+|1\.2\.276\.0\.7230010\.3\.0\.3\.[\d.]+", "DCMTK", text)
     return re.sub(r" *\d+\.\d+(?= ms|[,)}])|\d+\.\d+(?=ms;)", " #", text).strip()
 
 

@@ -711,12 +711,29 @@ def test_what_comes_is_acknowledged_at_once_again_and_again(monkeypatch: pytest.
     assert len(armed) == 5  # the acceptance, three responses, the release
 
 
+def test_a_peer_that_takes_nothing_of_what_we_propose_is_told_apart() -> None:
+    with faking(fakes.refuses_verification(4)) as fake:
+        result = echo(fake.peer, transfer_syntaxes=("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.2"))
+    assert (result.outcome, result.code) == (Outcome.NO_CONTEXT, "no-context.proposal")
+    assert result.reason == "FAKE offers Verification, but in no transfer syntax that we propose (result 4)"
+    assert result.fix == "propose Implicit VR Little Endian too, which every node has to take: --propose implicit"
+    asked = request("MINIPACS", "FAKE", ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.2"))
+    assert fake.received[0] == asked.encode()
+
+
+def test_the_maximum_length_that_we_announce_is_ours_to_say() -> None:
+    with faking(fakes.behaves) as fake:
+        result = echo(fake.peer, maximum_length=0)
+    assert result.is_success
+    assert fake.received[0] == request("MINIPACS", "FAKE", maximum_length=0).encode()
+
+
 # --- the catalogue -------------------------------------------------------------------------------------------------
 
 
 def test_every_row_for_a_call_of_ours_is_told_by_some_peer() -> None:
     told = {case.code for case in CASES.values()} | {f"unreachable.{name}" for name in UNREACHABLE}
-    told.add("aborted.between-echoes")
+    told |= {"aborted.between-echoes", "no-context.proposal"}
     assert told == {code for code in CATALOGUE if not code.startswith(("admission.", "inbound."))}
 
 

@@ -13,11 +13,15 @@ from minipacs.cli.options import Refused, Rule, with_settings
 from minipacs.cli.progress import Progress
 from minipacs.cli.targets import peer_at, table_of
 from minipacs.report import echo_as_json, echo_as_text
-from minipacs.rules import ae_title
+from minipacs.rules import ae_title, maximum_length, transfer_syntaxes
 from minipacs.scu import DEFAULT_TIMEOUT, echo
 from minipacs.side_by_side import echo_all
+from minipacs.wire.framing import MAXIMUM_LENGTH
+from minipacs.wire.verification import IMPLICIT_VR_LITTLE_ENDIAN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from minipacs.echo_result import EchoResult
     from minipacs.peers import Peer
     from minipacs.settings import Settings
@@ -32,6 +36,8 @@ Examples:
   minipacs echo orthanc --count 100                100 echoes on one association
   minipacs echo orthanc --wait 30                  until it answers, for 30 s at most
   minipacs echo --all --format junit > echo.xml    a test case a peer, for a CI server
+  minipacs echo orthanc -v                         what both sides say when they negotiate; -vv: every byte
+  minipacs echo orthanc --propose all -v           which transfer syntax does it choose?
 
 \b
 Exit code: 0 every target answered with success, 1 one did not, 2 usage or configuration, 130 Ctrl-C;
@@ -53,6 +59,26 @@ Outcome: success, failure, no-response, aborted, rejected, no-context, no-associ
 )
 @click.option("--calling", metavar="TITLE", type=Rule("title", ae_title), help="Call as this AE title, not as ours.")
 @click.option("--wait", metavar="S", type=click.FloatRange(0), default=0.0, help="Try again for this many seconds.")
+@click.option(
+    "--propose",
+    metavar="SYNTAX",
+    multiple=True,
+    type=Rule("syntax", transfer_syntaxes),
+    help="A transfer syntax to propose, for more than one repeated: implicit (alone, unless told otherwise), explicit, "
+    "big-endian, deflated, a UID, pydicom's keyword such as JPEGBaseline8Bit, or all (those in use).",
+)
+@click.option("--abort", is_flag=True, help="End by A-ABORT, not by A-RELEASE.")
+@click.option(
+    "--pdu",
+    metavar="N",
+    type=Rule("length", maximum_length, int),
+    default=MAXIMUM_LENGTH,
+    show_default=True,
+    help="The maximum length that we announce, in bytes; 0: unlimited.",
+)
+@click.option(
+    "-v", "--verbose", count=True, help="Show the negotiation on standard error; -vv: every PDU, with its bytes."
+)
 @with_format
 @with_settings
 def command(
@@ -63,6 +89,10 @@ def command(
     timeout: float,
     calling: str | None,
     wait: float,
+    propose: tuple[tuple[str, ...], ...],
+    abort: bool,
+    pdu: int,
+    verbose: int,
     output: str,
     settings: Settings,
 ) -> int:
@@ -76,14 +106,41 @@ def command(
         timeout=timeout,
         wait=wait,
         scp_port=settings.port,
+        transfer_syntaxes=tuple(dict.fromkeys(uid for uids in propose for uid in uids)) or (IMPLICIT_VR_LITTLE_ENDIAN,),
+        maximum_length=pdu,
+        abort=abort,
     )
+    seen = _Seen(call, verbose) if verbose else None
     results = []
     with Progress(f"calling {', '.join(str(peer) for peer in peers[:3])}{' …' if len(peers) > 3 else ''}") as progress:
-        for result in echo_all(peers, call):
+        for result in echo_all(peers, seen or call):
             progress.clear()
+            if seen is not None:
+                click.echo(seen.text(result), err=True, nl=False)
             _show(result, peers, output)
             results.append(result)
     return _finish(results, output)
+
+
+class _Seen:
+    """Makes the calls, and keeps what passed on the wire until its turn comes to be shown."""
+
+    def __init__(self, call: Callable[..., EchoResult], verbose: int) -> None:
+        from minipacs.tracing.transcript import Transcript
+
+        self._new = partial(Transcript, with_bytes=verbose > 1)
+        self._call = call
+        self._texts: dict[int, str] = {}  # by the identity of the result: one peer may be called twice
+
+    def __call__(self, peer: Peer) -> EchoResult:
+        transcript = self._new()
+        result = self._call(peer, callbacks=transcript)
+        heading = f"{peer.name} ({peer})" if peer.name else str(peer)
+        self._texts[id(result)] = transcript.text(heading, result.observations)
+        return result
+
+    def text(self, result: EchoResult) -> str:
+        return self._texts.pop(id(result))
 
 
 def _peers(targets: tuple[str, ...], is_all: bool, settings: Settings) -> list[Peer]:

@@ -22,6 +22,10 @@ from minipacs.timestamp import rfc3339
 from minipacs.toml_file import is_there
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minipacs.connection import Connection
+    from minipacs.listening import Watch
     from minipacs.settings import Settings
 
 logger = logging.getLogger("minipacs")
@@ -33,6 +37,7 @@ Examples:
   minipacs serve
   minipacs serve --port 0 --log-format json       any free port; the first line of output tells which
   minipacs serve --ae-title TEST --host 0.0.0.0   on every IPv4 address of this machine
+  minipacs serve -v                               what both sides say when they negotiate; -vv: every byte
 
 \b
 Save the peer table and it is in force; SIGHUP reads it at once. SIGTERM or Ctrl-C stops the node.
@@ -41,17 +46,28 @@ Exit code: 0 stopped, 2 usage or configuration, 3 cannot listen.
 )
 @with_settings
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Of standard error.")
-@click.option("-v", "--verbose", count=True, help="Log more, such as connections without a byte.")
+@click.option(
+    "-v", "--verbose", count=True, help="Log more: each negotiation, connections without a byte; -vv: each PDU."
+)
 def command(settings: Settings, log_format: str, verbose: int) -> int:
     """Listen, admit the peers of the table, answer their echoes."""
     log.configure(log_format, debug=verbose > 0)
-    asyncio.run(_Node(settings, is_json=log_format == "json").run())
+    asyncio.run(_Node(settings, verbose, is_json=log_format == "json").run())
     return 0
 
 
+def _watch(verbose: int) -> Callable[[Connection], Watch | None]:
+    if not verbose:
+        return lambda _: None
+    from minipacs.tracing.log import WireLog
+
+    return WireLog(with_bytes=verbose > 1).watch
+
+
 class _Node:
-    def __init__(self, settings: Settings, *, is_json: bool) -> None:
+    def __init__(self, settings: Settings, verbose: int, *, is_json: bool) -> None:
         self._settings = settings
+        self._watch = _watch(verbose)
         self._is_json = is_json
         self._stop = asyncio.Event()
         self._started = rfc3339(time())
@@ -60,7 +76,7 @@ class _Node:
         self._loop = asyncio.get_running_loop()
         live = LivePeerTable(self._settings.peers, self._reloaded)
         control = ControlServer(lambda: self._status(port, live))
-        self._listener = Listener(self._settings, lambda: live.current, control.tell)
+        self._listener = Listener(self._settings, lambda: live.current, control.tell, watch=self._watch)
         with live:
             port = await self._listener.start()
             await control.start(self._listener.addresses[0], port)

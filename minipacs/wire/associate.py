@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 §A.2.1
 
+_LAST_CONTEXT_RESULT = 4  # PS3.8 Table 9-18
+
 
 class AssociateRQ(Struct, frozen=True, kw_only=True):
     """A-ASSOCIATE-RQ (PS3.8 §9.3.2). Titles stand without what the standard ignores.
@@ -130,6 +132,26 @@ class AssociateRJ(Struct, frozen=True):
         """Read the body of the PDU; codes outside the table are kept as they are."""
         check_length(cls.NAME, body, 4, observe)
         return cls(body[1], body[2], body[3])
+
+
+def accepted_contexts(request: AssociateRQ, answer: AssociateAC, observe: Observe) -> dict[int, str]:
+    """Return the transfer syntax by context ID of the contexts that *answer* accepts of those that were proposed."""
+    accepted = {}
+    unanswered = {context.context_id: context for context in request.contexts}
+    for context in answer.contexts:
+        number = context.context_id
+        proposed = unanswered.pop(number, None)
+        if proposed is None:
+            observe(f"answer to presentation context {number}, which awaits none")
+        elif context.result == 0:
+            if context.transfer_syntax not in proposed.transfer_syntaxes:
+                observe(f"presentation context {number} accepted in a transfer syntax not proposed")
+            accepted[number] = context.transfer_syntax
+        elif context.result > _LAST_CONTEXT_RESULT:
+            observe(f"presentation context {number} has result {context.result}, which is none")
+    for number in unanswered:
+        observe(f"presentation context {number} was not answered")
+    return accepted
 
 
 def _associate(pdu: AssociateRQ | AssociateAC, contexts: bytes) -> bytes:

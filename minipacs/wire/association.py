@@ -15,10 +15,10 @@ A user calls, for each chunk that came::
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from minipacs.errors import LocalProtocolError, PDUError
-from minipacs.wire.associate import AssociateAC, AssociateRJ, AssociateRQ
+from minipacs.wire.associate import AssociateAC, AssociateRJ, AssociateRQ, accepted_contexts
 from minipacs.wire.framing import ASSOCIATE_PDU_LIMIT, MAXIMUM_LENGTH, PDUReader
 from minipacs.wire.indications import Closed, Indication, Violation
 from minipacs.wire.items import ContextResult, UserInformation
@@ -27,9 +27,11 @@ from minipacs.wire.pdu import PDU, PDV, Abort, PDataTF, ReleaseRP, ReleaseRQ
 from minipacs.wire.state_table import EFFECTS, TRANSITIONS, Action, Effect, Event, State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from minipacs.wire.dimse import CommandSet
 
-_LAST_CONTEXT_RESULT = 4  # PS3.8 Table 9-18
+Direction: TypeAlias = Literal["sent", "received"]
 
 # A peer may deviate in every item of a 1 MiB request; the first of each kind tell enough.
 _MOST_OBSERVATIONS = 32
@@ -52,6 +54,8 @@ class Association:
     Args:
         associate_pdu_limit: the longest A-ASSOCIATE PDU that is taken, in bytes.
         command_set_limit: the longest command set that is taken, in bytes.
+        on_pdu: told of every PDU, with its exact bytes: when it is made, and before it is read, also where it is
+            invalid or was cut short.
 
     Attributes:
         state: where it stands.
@@ -62,7 +66,11 @@ class Association:
     """
 
     def __init__(
-        self, *, associate_pdu_limit: int = ASSOCIATE_PDU_LIMIT, command_set_limit: int = COMMAND_SET_LIMIT
+        self,
+        *,
+        associate_pdu_limit: int = ASSOCIATE_PDU_LIMIT,
+        command_set_limit: int = COMMAND_SET_LIMIT,
+        on_pdu: Callable[[Direction, bytes], None] | None = None,
     ) -> None:
         self.state = State.Sta1
         self.request: AssociateRQ | None = None
@@ -72,7 +80,9 @@ class Association:
         self._is_requestor = False
         self._is_deaf = False
         self._was_connected = False
-        self._reader = PDUReader(associate_pdu_limit, MAXIMUM_LENGTH)
+        self._on_pdu = on_pdu
+        on_bytes = None if on_pdu is None else lambda data: on_pdu("received", data)
+        self._reader = PDUReader(associate_pdu_limit, MAXIMUM_LENGTH, on_bytes)
         self._first_bytes = b""  # of the PDU that is being read
         self._pdvs: deque[PDV] = deque()  # in it, not read yet
         self._assembler = MessageAssembler(command_set_limit)
@@ -236,24 +246,7 @@ class Association:
         elif isinstance(pdu, AssociateAC) and self.state is State.Sta5:
             assert self.request is not None
             self.peer_information = pdu.user_information
-            self._learn_contexts(self.request, pdu)
-
-    def _learn_contexts(self, request: AssociateRQ, answer: AssociateAC) -> None:
-        unanswered = {context.context_id: context for context in request.contexts}
-        for context in answer.contexts:
-            proposed = unanswered.pop(context.context_id, None)
-            if proposed is None:
-                self._observe(f"answer to presentation context {context.context_id}, which awaits none")
-            elif context.result == 0:
-                if context.transfer_syntax not in proposed.transfer_syntaxes:
-                    self._observe(
-                        f"presentation context {context.context_id} accepted in a transfer syntax not proposed"
-                    )
-                self.accepted_contexts[context.context_id] = context.transfer_syntax
-            elif context.result > _LAST_CONTEXT_RESULT:
-                self._observe(f"presentation context {context.context_id} has result {context.result}, which is none")
-        for context_id in unanswered:
-            self._observe(f"presentation context {context_id} was not answered")
+            self.accepted_contexts = accepted_contexts(self.request, pdu, self._observe)
 
     def _violate(self, event: Event, text: str, reason: int, first_bytes: bytes) -> None:
         """Answer a broken rule by A-ABORT; after an invalid PDU nothing that follows can be framed."""
@@ -283,8 +276,16 @@ class Association:
         elif effect != Effect.NOTHING:
             assert subject is not None
             assert not isinstance(subject, Message | Closed)
-            self._to_send += subject.encode()
+            self._write(subject)
         self.state = following
+        if following is State.Sta1:
+            self._reader.give_up()
+
+    def _write(self, pdu: PDU) -> None:
+        data = pdu.encode()
+        self._to_send += data
+        if self._on_pdu is not None:
+            self._on_pdu("sent", data)
 
     def _observe(self, deviation: str) -> None:
         if len(self._observations) < _MOST_OBSERVATIONS:

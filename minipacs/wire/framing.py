@@ -10,6 +10,8 @@ from minipacs.wire.header import HEADER_LENGTH, read_header
 from minipacs.wire.pdu import PDU, PDU_CLASSES, Abort, PDataTF
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from minipacs.wire.items import Observe
 
 MAXIMUM_LENGTH = 16_384
@@ -28,11 +30,15 @@ class PDUReader:
     Args:
         associate_pdu_limit: the longest A-ASSOCIATE PDU that is taken, in bytes of its body.
         p_data_limit: the longest P-DATA-TF that is taken, in bytes of its body; 0: any.
+        on_bytes: told of the bytes of each PDU before it is read, and of what is there of one that will not be.
     """
 
-    def __init__(self, associate_pdu_limit: int, p_data_limit: int) -> None:
+    def __init__(
+        self, associate_pdu_limit: int, p_data_limit: int, on_bytes: Callable[[bytes], None] | None = None
+    ) -> None:
         self.p_data_limit = p_data_limit
         self._associate_pdu_limit = associate_pdu_limit
+        self._on_bytes = on_bytes
         self._received = bytearray()
 
     @property
@@ -53,12 +59,34 @@ class PDUReader:
         """Forget what is not read yet."""
         self._received.clear()
 
+    def give_up(self) -> None:
+        """Forget a PDU that has begun and will not end."""
+        if self._received and self._on_bytes is not None:
+            self._on_bytes(bytes(self._received))
+        self._received.clear()
+
     def next_pdu(self, observe: Observe) -> PDU | None:
         """Return the next PDU, or None until it is whole.
 
         Raises:
             PDUError: its type is unknown or its length over the limit (known before its body came), or it is malformed.
         """
+        try:
+            end = self._end()
+        except PDUError:
+            self.give_up()
+            raise
+        if end is None:
+            return None
+        body = bytes(self._received[HEADER_LENGTH:end])
+        if self._on_bytes is not None:
+            self._on_bytes(bytes(self._received[:end]))
+        pdu_class = PDU_CLASSES[self._received[0]]
+        del self._received[:end]
+        return pdu_class.decode(body, observe)
+
+    def _end(self) -> int | None:
+        """Return where the next PDU ends, or None until it is whole; PDUError when it is not to be waited for."""
         if not self._received:
             return None
         if self._received[0] not in PDU_CLASSES:
@@ -71,11 +99,7 @@ class PDUReader:
         if limit and length > limit:
             raise PDUError(f"{pdu_class.NAME} of {length} bytes, more than the {limit} that we take")
         end = HEADER_LENGTH + length
-        if len(self._received) < end:
-            return None
-        body = bytes(self._received[HEADER_LENGTH:end])
-        del self._received[:end]
-        return pdu_class.decode(body, observe)
+        return end if len(self._received) >= end else None
 
     def _limit(self, pdu_class: type[PDU]) -> int:
         if pdu_class is PDataTF:

@@ -25,14 +25,15 @@ IMPLEMENTATION_VERSION_NAME = f"MINIPACS_{__version__}"[:16]  # at most 16 chara
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 
 # A C-ECHO has no data set, so that none of these is ever used; all are accepted because devices propose them.
-_TRANSFER_SYNTAXES = frozenset(
-    {
-        IMPLICIT_VR_LITTLE_ENDIAN,
-        "1.2.840.10008.1.2.1",  # Explicit VR Little Endian
-        "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
-        "1.2.840.10008.1.2.2",  # Explicit VR Big Endian, retired
-    }
-)
+TRANSFER_SYNTAXES = {
+    "implicit": IMPLICIT_VR_LITTLE_ENDIAN,
+    "explicit": "1.2.840.10008.1.2.1",  # Explicit VR Little Endian
+    "deflated": "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
+    "big-endian": "1.2.840.10008.1.2.2",  # Explicit VR Big Endian, retired
+}
+"""The transfer syntaxes that we accept, by the names that our command line has for them."""
+
+_ACCEPTED = frozenset(TRANSFER_SYNTAXES.values())
 
 # Results of a presentation context (PS3.8 Table 9-18).
 _ACCEPTANCE = 0
@@ -75,7 +76,7 @@ def _negotiate(context: ProposedContext) -> ContextResult:
     if context.abstract_syntax != VERIFICATION:
         return ContextResult(context.context_id, _ABSTRACT_SYNTAX_NOT_SUPPORTED, first)
     for syntax in context.transfer_syntaxes:
-        if syntax in _TRANSFER_SYNTAXES:
+        if syntax in _ACCEPTED:
             return ContextResult(context.context_id, _ACCEPTANCE, syntax)
     return ContextResult(context.context_id, _TRANSFER_SYNTAXES_NOT_SUPPORTED, first)
 

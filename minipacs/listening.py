@@ -1,0 +1,50 @@
+"""What a connection needs of those around it: whoever listens, and whoever looks at its wire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from minipacs.admission import Admission
+    from minipacs.association_record import AssociationRecord
+    from minipacs.diagnosis import Diagnosis
+    from minipacs.settings import Limits, Timeouts
+    from minipacs.wire.associate import AssociateRQ
+    from minipacs.wire.association import Direction
+
+C_contra = TypeVar("C_contra", contravariant=True)
+
+
+class Watch(Protocol):
+    """Whoever looks at the wire of one connection."""
+
+    def pdu(self, direction: Direction, milliseconds: float, data: bytes) -> None:
+        """Take note of a PDU: its direction, milliseconds since the connection opened, its bytes."""
+
+    def ended(self) -> None:
+        """Take note that the association is over."""
+
+
+class Listening(Protocol[C_contra]):
+    """What a connection needs of whoever listens."""
+
+    timeouts: Timeouts
+    limits: Limits
+
+    def watch(self, connection: C_contra) -> Watch | None:
+        """Return what is to be told of each PDU, if anybody wants to know."""
+
+    def opened(self, connection: C_contra) -> None:
+        """Take note of a new connection."""
+
+    def decide(self, request: AssociateRQ, address: str) -> tuple[Admission, Diagnosis]:
+        """Admit or reject."""
+
+    def admitted(self, connection: C_contra) -> None:
+        """Take note that it holds an association now."""
+
+    def ended(self, connection: C_contra, record: AssociationRecord | None) -> None:
+        """Take note that its association is over; None when the peer never sent a byte."""
+
+    def closed(self, connection: C_contra) -> None:
+        """Take note that the connection is gone."""

@@ -1,0 +1,1 @@
+"""The wire as people see it."""
