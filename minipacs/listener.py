@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from minipacs.admission import Admission, admit
 from minipacs.ae_title import broken_rule
 from minipacs.connection import Connection
-from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose, symbol, target
+from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose, quoted, symbol, target
 from minipacs.errors import ListenError
 from minipacs.escape import escape
 from minipacs.flood import Flood
@@ -142,7 +142,8 @@ class Listener:
         self._associations.discard(connection)
         if record is None:
             self._silent += 1
-            logger.debug("%s connected and sent nothing (%d such so far)", connection.address, self._silent)
+            empty = diagnose("inbound.empty", address=connection.address)
+            logger.debug("%s (%d such so far) [%s]", empty.reason, self._silent, empty.code)
             return
         self._on_end(record)
         if record.calling_ae_title is None:
@@ -176,16 +177,19 @@ class Listener:
         called = escape(request.called_ae_title)
         near = admission.near_miss
         is_usable = broken_rule(request.called_ae_title) is None
+        allowed = [network_text(network) for network in admission.peer.allow_from] if admission.peer else []
         return diagnose(
             cause,
             calling=escape(calling) or "a peer without an AE title",
-            called=called or "nothing",
+            called=called or "by a blank title",
             rename=f"; or give this node the title {called} (--ae-title)" if is_usable else "",
             near=near,
             ae_title=self._settings.ae_title,
             address=address,
             name=admission.peer.name if admission.peer else symbol(calling),
-            allowed=", ".join(network_text(network) for network in admission.peer.allow_from) if admission.peer else "",
+            allowed=", ".join(allowed),
+            allow_from=f"[{', '.join(map(quoted, [*allowed, address]))}]",
+            quoted=quoted(escape(calling)),
             target=target(calling, address),
             near_miss=f"; it differs from {near} in capitals only" if near else "",
             detail=escape(str(admission.error)),

@@ -23,12 +23,14 @@ class Requestor:
 
     Attributes:
         association: the engine.
+        remote_address: what the connection leads to, family and address of the socket; None before it is open.
         local_address: the IP address that we call from; empty before the connection is open.
         failed_addresses: of the addresses of the host, those that did not answer before one did, and why.
     """
 
     def __init__(self) -> None:
         self.association = Association()
+        self.remote_address: tuple[socket.AddressFamily, tuple[Any, ...]] | None = None
         self.local_address = ""
         self.failed_addresses: list[str] = []
         self._socket: socket.socket | None = None
@@ -68,6 +70,7 @@ class Requestor:
             sock.close()
             raise
         self._socket = sock
+        self.remote_address = family, address
         self.local_address = sock.getsockname()[0]
 
     def next_indication(self, timeout: float) -> Indication:

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from minipacs.ae_title import checked
-from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose, symbol
+from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose, quoted, symbol
 from minipacs.echo_result import EchoResult, Outcome
 from minipacs.errors import PDUError
 from minipacs.escape import escape
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 10.0
 
+_NO_ANSWER = frozenset({"no-association.silence", "no-association.closed"})
 _CONTEXT_ID = 1  # the only one that request() proposes
 _RETRY_PAUSE = 0.25  # seconds between two attempts of echo(…, wait=…)
 
@@ -61,7 +64,8 @@ def echo(
         calling_ae_title: our AE title.
         count: how many echoes.
         interval: seconds between two of them.
-        timeout: seconds to wait for the connection, and for each answer.
+        timeout: seconds to wait for the connection, and for each answer. A peer that answers the request by silence
+            or a close is looked at for that long again, 1 s at most: whether its port speaks TLS or HTTP.
         wait: seconds for which a failed attempt is made again; 0: one attempt.
         scp_port: where our own SCP listens, for the advice to register it.
 
@@ -78,9 +82,10 @@ def echo(
     calling_ae_title = checked(calling_ae_title, "calling_ae_title")
     until = perf_counter() + wait
     while True:
-        result = _Call(peer, calling_ae_title, timeout, scp_port).run(count, interval)
+        call = _Call(peer, calling_ae_title, timeout, scp_port)
+        result = call.run(count, interval)
         if result.is_success or perf_counter() + _RETRY_PAUSE >= until:
-            return result
+            return call.with_look(result)
         sleep(_RETRY_PAUSE)
 
 
@@ -112,6 +117,16 @@ class _Call:
             self._end(failed)
         return self._result(count, failed)
 
+    def with_look(self, result: EchoResult) -> EchoResult:
+        """Return *result*; when the peer sent nothing at all, with what its port speaks as one observation more."""
+        address = self._requestor.remote_address
+        if result.code not in _NO_ANSWER or address is None or self._association.is_partial:
+            return result
+        from minipacs.port_look import look
+
+        seen = look(*address, self._timeout)
+        return replace(result, observations=(*result.observations, seen)) if seen else result
+
     def _connect(self) -> None:
         assert self._peer.host is not None
         assert self._peer.port is not None
@@ -133,7 +148,7 @@ class _Call:
             raise not_associated(answer)
         if _CONTEXT_ID not in self._association.accepted_contexts:
             result = next((c.result for c in answer.contexts if c.context_id == _CONTEXT_ID), None)
-            detail = "no result" if result is None else f"result {result}"
+            detail = "none came" if result is None else f"result {result}, outside the standard"
             raise Failed(Outcome.NO_CONTEXT, of_context_result(result), detail)
 
     def _echo(self, count: int, interval: float) -> None:
@@ -178,7 +193,7 @@ class _Call:
     def _refused(self, text: str) -> Failed:
         """Abort for a message that has no place here."""
         self._association.refuse(PDUError(text, Abort.UNEXPECTED_PDU))
-        return Failed(Outcome.ABORTED, "aborted.invalid", text)
+        return Failed(Outcome.ABORTED, "aborted.another-message", text)
 
     def _end(self, failed: Failed | None) -> None:
         """End what is open as the standard wants it, and close.
@@ -204,10 +219,10 @@ class _Call:
                     self._association.reply_release()
                     answer = self._requestor.next_indication(self._timeout)
         except TimeoutError:
-            self._observations.append("the release was not answered: the peer keeps its associations")
+            self._observations.append(diagnose("observed.release-unanswered").reason)
         else:
             if not isinstance(answer, ReleaseRP):
-                self._observations.append(f"the release was answered by {name_of(answer)}")
+                self._observations.append(diagnose("observed.release-otherwise", detail=name_of(answer)).reason)
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
@@ -250,6 +265,7 @@ class _Call:
             local_host=self._requestor.local_address,
             local_port=self._scp_port,
             symbol=symbol(self._calling_ae_title),
+            quoted=quoted(escape(self._calling_ae_title)),
             timeout=self._timeout,
             codes=failed.codes,
             detail=escape(failed.detail),

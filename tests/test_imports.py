@@ -22,6 +22,10 @@ ARROWS = {
     "admission": "peers wire.associate",
     "ae_title": "escape",
     "association_record": "",
+    "catalogue": "",
+    "catalogue.we_are_called": "catalogue",
+    "catalogue.we_call": "catalogue",
+    "certificate": "",
     "cli": "__init__ errors",
     "cli.echo": "cli cli.options cli.progress echo_result peers report rules scu settings side_by_side toml_file",
     "cli.init": "cli cli.options",
@@ -34,7 +38,7 @@ ARROWS = {
         "wire.association wire.dimse wire.indications wire.messages wire.pdu wire.state_table "
         "wire.verification"
     ),
-    "diagnosis": "",
+    "diagnosis": "catalogue catalogue.we_are_called catalogue.we_call",
     "echo_result": "peers",
     "errors": "",
     "escape": "",
@@ -46,15 +50,16 @@ ARROWS = {
     ),
     "log": "",
     "peer_file": "errors peers rules toml_file",
-    "peers": "ae_title errors escape rules toml_file",
-    "recognition": "echo_result escape wire.associate wire.indications wire.pdu",
+    "peers": "ae_title diagnosis errors escape rules toml_file",
+    "port_look": "certificate escape wire.pdu",
+    "recognition": "echo_result escape wire.associate wire.indications wire.messages wire.pdu",
     "reload": "errors file_watch peers toml_file",
     "report": "echo_result peers rules",
     "requestor": "tcp wire.association wire.indications",
     "rules": "ae_title",
     "scp": "ae_title association_record listener peers settings",
     "scu": (
-        "ae_title diagnosis echo_result errors escape peers recognition requestor wire.associate wire.dimse "
+        "ae_title diagnosis echo_result errors escape peers port_look recognition requestor wire.associate wire.dimse "
         "wire.indications wire.messages wire.pdu wire.state_table wire.verification"
     ),
     "settings": "errors rules toml_file wire.framing wire.messages",
