@@ -50,30 +50,32 @@ class _Placeholder(str):
     __slots__ = ()
 
     def __format__(self, _: str) -> str:
-        return f"<{self}>"
+        return str(self)
 
 
 _PLACEHOLDERS = {
     name: _Placeholder(words)
     for name, words in {
-        "address": "the peer's address",
-        "ae_title": "our AE title",
-        "allow_from": "the list with its address",
-        "allowed": "the addresses of allow_from",
-        "called": "called AE title",
-        "calling": "calling AE title",
-        "codes": "codes",
-        "detail": "detail",
-        "host": "host",
-        "local_host": "our address",
-        "local_port": "port of our SCP",
-        "name": "name of the peer",
-        "near": "the known one",
-        "port": "port",
-        "quoted": '"calling AE title"',
-        "symbol": "name",
-        "target": "calling AE title@address:PORT",
-        "timeout": "seconds",
+        "address": "<address of the peer>",
+        "ae_title": "<our AE title>",
+        "allow_from": '["<what is allowed>", "<address of the peer>"]',
+        "allowed": "<what is allowed>",
+        "called": "<called AE title>",
+        "calling": "<calling AE title>",
+        "codes": "<codes>",
+        "detail": "<detail>",
+        "host": "<host>",
+        "local_host": "<our address>",
+        "local_port": "<port of our SCP>",
+        "name": "<name>",
+        "near": "<the known one>",
+        "near_miss": "",
+        "port": "<port>",
+        "quoted": '"<calling AE title>"',
+        "rename": "; or give this node the title <called AE title> (--ae-title)",
+        "symbol": "<name>",
+        "target": "<calling AE title>@<address of the peer>:PORT",
+        "timeout": "<seconds>",
     }.items()
 }
 
@@ -84,7 +86,7 @@ def explain(code: str) -> Diagnosis:
     Raises:
         KeyError: there is no such row.
     """
-    return diagnose(code, **_PLACEHOLDERS, near_miss="", rename="; or give this node the title <called AE title>")
+    return diagnose(code, **_PLACEHOLDERS)
 
 
 def find_rows(code: str) -> list[Row]:

@@ -17,6 +17,7 @@ OK, FAILED, USAGE, CANNOT_LISTEN, INTERRUPTED = 0, 1, 2, 3, 130
 _COMMANDS = {
     "serve": "Listen, admit the peers of the table, answer their echoes.",
     "echo": "Echo peers and say why when that fails.",
+    "explain": "Say what a failure means and what to change.",
     "peers": "List, check and edit the peer table.",
     "init": "Write a commented conf/ to begin with.",
 }
