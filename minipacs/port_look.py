@@ -56,14 +56,19 @@ class _Line:
     """A connection, and all that came on it until its deadline."""
 
     def __init__(self, family: int, address: tuple[Any, ...], deadline: float) -> None:
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._family = family
         self._address = address
         self._deadline = deadline
         self.received = b""
 
     def __enter__(self) -> Self:
-        self._watch()
-        self._socket.connect(self._address)
+        self._socket = socket.socket(self._family, socket.SOCK_STREAM)
+        try:
+            self._watch()
+            self._socket.connect(self._address)
+        except BaseException:
+            self._socket.close()
+            raise
         return self
 
     def __exit__(
@@ -81,7 +86,10 @@ class _Line:
         return answer
 
     def _watch(self) -> None:
-        self._socket.settimeout(max(self._deadline - perf_counter(), 0.001))
+        remaining = self._deadline - perf_counter()
+        if remaining <= 0:
+            raise TimeoutError
+        self._socket.settimeout(remaining)
 
 
 def _http(line: _Line) -> None:

@@ -68,7 +68,7 @@ def text_of(*names: str) -> str:
 
 # --- help ------------------------------------------------------------------------------------------------------------
 
-COMMANDS = ["", "serve", "echo", "init", "peers", "peers check", "peers add", "peers remove"]
+COMMANDS = ["", "serve", "echo", "explain", "init", "peers", "peers check", "peers add", "peers remove"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -88,6 +88,7 @@ def test_the_help_names_every_command(tmp_path: Path) -> None:
     assert re.findall(r"^  (\w+)  ", text.split("Commands:")[1].split("Examples:")[0], re.MULTILINE) == [
         "serve",
         "echo",
+        "explain",
         "peers",
         "init",
     ]

@@ -1,5 +1,6 @@
 """The look at a port that does not answer: real servers of TLS and HTTP, silent ones, and DICOM, which is let alone."""
 
+import select
 import socket
 import ssl
 import subprocess
@@ -24,7 +25,7 @@ from .peers.ports import free_port
 from .peers.required import required
 from .raw import pdu
 from .test_imports import loaded_by
-from .test_scu import CASES, FIX_CLOSED, REASON_CLOSED, in_these_words
+from .test_scu import CASES, FIX_CLOSED, REASON_CLOSED, in_these_words, open_files
 
 OPENSSL = "/usr/bin/openssl"
 TIMEOUT = 0.5
@@ -264,6 +265,13 @@ def test_what_is_told_of_the_call_is_without_the_look() -> None:
     assert TIMEOUT * 1000 <= result.total_ms < 2 * TIMEOUT * 1000
 
 
+def test_a_port_where_nobody_listens_any_more_tells_nothing() -> None:
+    before = open_files()
+    with fakes.refusing() as nobody:
+        assert look_at(nobody.port) == ""
+    assert open_files() == before
+
+
 def pours(conversation: Conversation) -> None:
     """Sends without end."""
     with suppress(OSError):
@@ -271,8 +279,17 @@ def pours(conversation: Conversation) -> None:
             conversation.send(b"\x16\x03\x03\x40\x00" + bytes(0x4000))
 
 
-def test_what_is_read_of_a_port_is_bounded() -> None:
-    with faking(pours) as fake:
+def trickles(conversation: Conversation) -> None:
+    """Begins a handshake record, a byte each 20 ms."""
+    with suppress(OSError):
+        for byte in b"\x16\x03\x03\x40\x00" + bytes(500):
+            conversation.send(bytes([byte]))
+            select.select([], [], [], 0.02)
+
+
+@pytest.mark.parametrize("behave", [pours, trickles])
+def test_what_is_read_of_a_port_is_bounded(behave: fakes.Behaviour) -> None:
+    with faking(behave) as fake:
         started = perf_counter()
         look_at(fake.peer.port, 60.0)
         assert perf_counter() - started < LONGEST + 3.0

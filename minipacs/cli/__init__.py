@@ -56,6 +56,7 @@ Examples:
   minipacs serve                            a node, with the peers of conf/peers.toml
   minipacs echo orthanc                     echo a peer of the table
   minipacs echo ORTHANC@127.0.0.1:4242      echo any AE
+  minipacs explain rejected                 what such a failure means, and what to change
   minipacs peers add ct1 CT1@10.0.0.5:104   admit it, and know where it is
 """,
 )
