@@ -61,9 +61,11 @@ class AssociationRecord(Struct, frozen=True, kw_only=True):
             parts.append(f"{self.echoes} echo{'es' if self.echoes > 1 else ''}")
         parts.append(f"{self.duration_ms:.1f} ms")
         line = f"{who} -> {self.called_ae_title or 'nobody'}: {', '.join(parts)}"
-        for word, text in (("reason", self.reason), ("fix", self.fix), ("observed", "; ".join(self.observations))):
+        if self.reason:
+            line += f": {self.reason} [{self.code}]"
+        for word, text in (("fix", self.fix), ("observed", "; ".join(self.observations))):
             if text:
-                line += f"; {word}: {text}" if word != "reason" else f": {text}"
+                line += f"; {word}: {text}"
         return line
 
     def as_fields(self) -> dict[str, object]:

@@ -53,6 +53,7 @@ class Connection(asyncio.Protocol):
         self._bytes_came = False
         self._is_recorded = False
         self._is_closing = False
+        self._is_unread = False
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._pdus_received = 0
@@ -97,11 +98,13 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Read no more from a peer that does not read: what we owe it must not pile up."""
         assert self._transport is not None
+        self._is_unread = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Go on."""
         assert self._transport is not None
+        self._is_unread = False
         self._transport.resume_reading()
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -151,6 +154,8 @@ class Connection(asyncio.Protocol):
         if data and not self._transport.is_closing():
             self._transport.write(data)
         if self._association.is_over:
+            if self._association.pdus_received:  # an A-ABORT in Sta2 is no indication (PS3.8 Table 9-10, AA-2)
+                self._end(AssociationOutcome.ABORTED, self._diagnose("inbound.aborted-first"))
             self._end(AssociationOutcome.CLOSED, self._diagnose("inbound.cut-short"))
             self._transport.close()
 
@@ -277,10 +282,9 @@ class Connection(asyncio.Protocol):
         elif state is State.Sta13:
             self._association.artim_expired()
         elif state is not State.Sta1:
-            partial = self._association.is_partial
-            code, timeout = (
-                ("inbound.unfinished", self._timeouts.pdu) if partial else ("inbound.idle", self._timeouts.idle)
-            )
+            is_partial = self._association.is_partial
+            timeout = self._timeouts.pdu if is_partial else self._timeouts.idle
+            code = "inbound.unread" if self._is_unread else "inbound.unfinished" if is_partial else "inbound.idle"
             self._association.abort()
             self._end(AssociationOutcome.TIMED_OUT, self._diagnose(code, timeout=timeout))
         self._flush()

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from minipacs.admission import Admission, admit
 from minipacs.ae_title import broken_rule
 from minipacs.connection import Connection
-from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose, symbol, target
+from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose, quoted, symbol, target
 from minipacs.errors import ListenError
 from minipacs.escape import escape
 from minipacs.flood import Flood
@@ -167,7 +167,8 @@ class Listener:
         self._associations.discard(connection)
         if record is None:
             self._tally.silent += 1
-            logger.debug("%s connected and sent nothing (%d such so far)", connection.address, self._tally.silent)
+            empty = diagnose("inbound.empty", address=connection.address)
+            logger.debug("%s (%d such so far) [%s]", empty.reason, self._tally.silent, empty.code)
             return
         self._tally.add(record)
         self._on_end(record)
@@ -216,16 +217,19 @@ class Listener:
         called = escape(request.called_ae_title)
         near = admission.near_miss
         is_usable = broken_rule(request.called_ae_title) is None
+        allowed = [network_text(network) for network in admission.peer.allow_from] if admission.peer else []
         return diagnose(
             cause,
             calling=escape(calling) or "a peer without an AE title",
-            called=called or "nothing",
+            called=called or "by a blank title",
             rename=f"; or give this node the title {called} (--ae-title)" if is_usable else "",
             near=near,
             ae_title=self._settings.ae_title,
             address=address,
             name=admission.peer.name if admission.peer else symbol(calling),
-            allowed=", ".join(network_text(network) for network in admission.peer.allow_from) if admission.peer else "",
+            allowed=", ".join(allowed),
+            allow_from=f"[{', '.join(map(quoted, [*allowed, address]))}]",
+            quoted=quoted(escape(calling)),
             target=target(calling, address),
             near_miss=f"; it differs from {near} in capitals only" if near else "",
             detail=escape(str(admission.error)),

@@ -15,6 +15,7 @@ from voluptuous import All, Invalid, MultipleInvalid, Optional, Required
 
 from minipacs import rules, toml_file
 from minipacs.ae_title import significant
+from minipacs.diagnosis import diagnose
 from minipacs.errors import PeerTableError
 from minipacs.escape import escape
 
@@ -101,8 +102,7 @@ class PeerTable(Mapping[str, Peer]):
                 raise ValueError(f"peers.{peer.name}: must be a name of its own, not one that is in the table")
             other = self._by_ae_title.get(peer.ae_title)
             if other is not None:
-                rule = f"must be unlike the title of peers.{other.name}"
-                raise ValueError(f'peers.{peer.name}.ae_title: {rule}, not "{peer.ae_title}"')
+                raise ValueError(f'peers.{peer.name}.ae_title: {_unlike(other.name)}, not "{peer.ae_title}"')
             self._by_name[peer.name] = peer
             self._by_ae_title[peer.ae_title] = peer
 
@@ -175,6 +175,10 @@ def _names(peers: object) -> None:
         raise MultipleInvalid(faults)
 
 
+def _unlike(name: str) -> str:
+    return diagnose("table.title-twice", near=f"peers.{escape(name)}").reason
+
+
 def _unlike_titles(peers: object) -> None:
     """Two peers with one title: which of them calls could not be told."""
     names: dict[str, str] = {}
@@ -182,8 +186,7 @@ def _unlike_titles(peers: object) -> None:
     for name, fields in peers.items() if isinstance(peers, dict) else ():
         title = fields.get("ae_title") if isinstance(fields, dict) else None
         if isinstance(title, str) and names.setdefault(significant(title), name) != name:
-            other = names[significant(title)]
-            faults.append(Invalid(f"must be unlike the title of peers.{escape(other)}", [name, "ae_title"]))
+            faults.append(Invalid(_unlike(names[significant(title)]), [name, "ae_title"]))
     if faults:
         raise MultipleInvalid(faults)
 

@@ -13,6 +13,7 @@ from minipacs.echo_result import Outcome
 from minipacs.escape import hex_dump
 from minipacs.wire.associate import AssociateRJ
 from minipacs.wire.indications import Closed, Violation
+from minipacs.wire.messages import Message
 from minipacs.wire.pdu import PDU_CLASSES, Abort, ReleaseRQ
 
 if TYPE_CHECKING:
@@ -137,10 +138,13 @@ def ended_between_echoes(indication: Indication) -> Failed:
     """Name the cause of an association that ended when nothing was asked."""
     if isinstance(indication, Violation):
         return Failed(Outcome.ABORTED, "aborted.invalid", indication.text)
-    how = "closing the connection" if isinstance(indication, Closed) else name_of(indication)
-    return Failed(Outcome.ABORTED, "aborted.between-echoes", how)
+    return Failed(Outcome.ABORTED, "aborted.between-echoes", name_of(indication))
 
 
 def name_of(indication: Indication) -> str:
-    """Return what the standard calls it."""
-    return getattr(indication, "NAME", type(indication).__name__.lower())
+    """Return what the standard calls it, or else what it is."""
+    if isinstance(indication, Closed):
+        return "a close of the connection"
+    if isinstance(indication, Violation):
+        return f"a breach of the protocol ({indication.text})"
+    return "a message" if isinstance(indication, Message) else indication.NAME

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from minipacs.diagnosis import Diagnosis, diagnose
+from minipacs.diagnosis import Diagnosis, diagnose, quoted
 from minipacs.errors import OrthancError
 from minipacs.leg import Leg, Standing, leg_of, since
 from minipacs.registration import FORGOTTEN, differences, find, services_text
@@ -71,6 +71,7 @@ def compare(url: str, wanted: Wanted, name: str | None, entry: Modality | None) 
         "url": url,
         "name": name or wanted.name,
         "calling": wanted.ae_title,
+        "quoted": quoted(wanted.ae_title),
         "local_host": wanted.host,
         "local_port": wanted.port,
         "entry": str(entry),

@@ -43,8 +43,8 @@ def echo_as_json(result: EchoResult) -> str:
 
 
 def echo_as_text(result: EchoResult) -> str:
-    """Return what came of an echo, behind the name of the peer: times, or the reason and what to change."""
-    lines = [_times(result) if result.is_success else result.reason]
+    """Return what came of an echo, behind the name of the peer: times, or the reason, its code, and what to change."""
+    lines = [_times(result) if result.is_success else f"{result.reason} [{result.code}]"]
     if not result.is_success and result.requested > 1 and result.echo_times_ms:
         lines.append(f"echoes: {_echoes(result)}")
     if result.fix:

@@ -31,6 +31,7 @@ class Requestor:
 
     Attributes:
         association: the engine.
+        remote_address: what the connection leads to, family and address of the socket; None before it is open.
         local_address: the IP address that we call from; empty before the connection is open.
         failed_addresses: of the addresses of the host, those that did not answer before one did, and why.
     """
@@ -38,6 +39,7 @@ class Requestor:
     def __init__(self, on_pdu: Callable[[Direction, float, bytes], None] | None = None) -> None:
         self._opened = perf_counter()
         self.association = Association(on_pdu=None if on_pdu is None else self._timed(on_pdu))
+        self.remote_address: tuple[socket.AddressFamily, tuple[Any, ...]] | None = None
         self.local_address = ""
         self.failed_addresses: list[str] = []
         self._socket: socket.socket | None = None
@@ -78,6 +80,7 @@ class Requestor:
             raise
         self._socket = sock
         self._opened = perf_counter()
+        self.remote_address = family, address
         self.local_address = sock.getsockname()[0]
 
     def next_indication(self, timeout: float) -> Indication:

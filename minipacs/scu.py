@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from minipacs.ae_title import checked
-from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose, symbol
+from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose, quoted, symbol
 from minipacs.echo_callbacks import EchoCallbacks
 from minipacs.echo_result import EchoResult, Outcome
 from minipacs.errors import PDUError
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 10.0
 
+_NO_ANSWER = frozenset({"no-association.silence", "no-association.closed"})
 _CONTEXT_ID = 1  # the only one that request() proposes
 _RETRY_PAUSE = 0.25  # seconds between two attempts of echo(…, wait=…)
 
@@ -69,7 +72,8 @@ def echo(
         calling_ae_title: our AE title.
         count: how many echoes.
         interval: seconds between two of them.
-        timeout: seconds to wait for the connection, and for each answer.
+        timeout: seconds to wait for the connection, and for each answer. A peer that answers the request by silence
+            or a close is looked at for that long again, 1 s at most: whether its port speaks TLS or HTTP.
         wait: seconds for which a failed attempt is made again; 0: one attempt.
         scp_port: where our own SCP listens, for the advice to register it.
         transfer_syntaxes: UIDs of those that we propose, in this order.
@@ -93,9 +97,10 @@ def echo(
     asked = request(calling_ae_title, peer.ae_title, transfer_syntaxes, maximum_length)
     until = perf_counter() + wait
     while True:
-        result = _Call(peer, asked, timeout, scp_port, callbacks).run(count, interval, abort)
+        call = _Call(peer, asked, timeout, scp_port, callbacks)
+        result = call.run(count, interval, abort)
         if result.is_success or perf_counter() + _RETRY_PAUSE >= until:
-            return result
+            return call.with_look(result)
         sleep(_RETRY_PAUSE)
 
 
@@ -141,6 +146,16 @@ class _Call:
             self._end(failed, abort)
         return failed
 
+    def with_look(self, result: EchoResult) -> EchoResult:
+        """Return *result*; when the peer sent nothing at all, with what its port speaks as one observation more."""
+        address = self._requestor.remote_address
+        if result.code not in _NO_ANSWER or address is None or self._association.is_partial:
+            return result
+        from minipacs.port_look import look
+
+        seen = look(*address, self._timeout)
+        return replace(result, observations=(*result.observations, seen)) if seen else result
+
     def _connect(self) -> None:
         assert self._peer.host is not None
         assert self._peer.port is not None
@@ -165,7 +180,7 @@ class _Call:
         self._callbacks.accepted(answer)
         if _CONTEXT_ID not in self._association.accepted_contexts:
             result = next((c.result for c in answer.contexts if c.context_id == _CONTEXT_ID), None)
-            detail = "no result" if result is None else f"result {result}"
+            detail = "none came" if result is None else f"result {result}, outside the standard"
             proposed = self._request.contexts[0].transfer_syntaxes
             raise Failed(Outcome.NO_CONTEXT, of_context_result(result, IMPLICIT_VR_LITTLE_ENDIAN in proposed), detail)
 
@@ -213,7 +228,7 @@ class _Call:
     def _refused(self, text: str) -> Failed:
         """Abort for a message that has no place here."""
         self._association.refuse(PDUError(text, Abort.UNEXPECTED_PDU))
-        return Failed(Outcome.ABORTED, "aborted.invalid", text)
+        return Failed(Outcome.ABORTED, "aborted.another-message", text)
 
     def _end(self, failed: Failed | None, abort: bool) -> None:
         """End what is open as the standard wants it, and close.
@@ -240,11 +255,11 @@ class _Call:
                     self._association.reply_release()
                     answer = self._requestor.next_indication(self._timeout)
         except TimeoutError:
-            self._observations.append("the release was not answered: the peer keeps its associations")
+            self._observations.append(diagnose("observed.release-unanswered").reason)
         else:
             self._is_released = isinstance(answer, ReleaseRP)
             if not self._is_released:
-                self._observations.append(f"the release was answered by {name_of(answer)}")
+                self._observations.append(diagnose("observed.release-otherwise", detail=name_of(answer)).reason)
 
     def _tell_end(self, result: EchoResult) -> None:
         if self._is_released:
@@ -293,6 +308,7 @@ class _Call:
             local_host=self._requestor.local_address,
             local_port=self._scp_port,
             symbol=symbol(self._request.calling_ae_title),
+            quoted=quoted(escape(self._request.calling_ae_title)),
             timeout=self._timeout,
             codes=failed.codes,
             detail=escape(failed.detail),

@@ -92,14 +92,19 @@ class Fake:
 
     Attributes:
         peer: how we call it.
-        received: the PDUs that we sent; complete behind the `with` block.
+        conversations: the PDUs that we sent on each connection; complete behind the `with` block.
         connections: how many came.
     """
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
-        self.received: list[bytes] = []
+        self.conversations: list[list[bytes]] = []
         self.connections = 0
+
+    @property
+    def received(self) -> list[bytes]:
+        """All of them."""
+        return [pdu for conversation in self.conversations for pdu in conversation]
 
 
 @contextmanager
@@ -149,7 +154,7 @@ def _converse(sock: socket.socket, behave: Behaviour, fake: Fake) -> None:
         pass  # we closed while it still sent: the test asserts on our side
     finally:
         conversation.close()
-        fake.received += conversation.received
+        fake.conversations.append(conversation.received)
 
 
 # --- no answer to the A-ASSOCIATE-RQ -------------------------------------------------------------------------------

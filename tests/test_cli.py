@@ -68,7 +68,25 @@ def text_of(*names: str) -> str:
 
 # --- help ------------------------------------------------------------------------------------------------------------
 
-COMMANDS = ["", "serve", "status", "echo", "init", "peers", "peers check", "peers add", "peers remove"]
+COMMANDS = [
+    "",
+    "serve",
+    "status",
+    "echo",
+    "roundtrip",
+    "explain",
+    "peers",
+    "peers check",
+    "peers add",
+    "peers remove",
+    "orthanc",
+    "orthanc snippet",
+    "orthanc register",
+    "orthanc unregister",
+    "orthanc check",
+    "orthanc import",
+    "init",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -89,7 +107,10 @@ def test_the_help_names_every_command(tmp_path: Path) -> None:
         "serve",
         "status",
         "echo",
+        "roundtrip",
+        "explain",
         "peers",
+        "orthanc",
         "init",
     ]
 
@@ -447,7 +468,8 @@ def test_a_failure_is_reason_and_fix_and_exit_code_1(folder: Path) -> None:
     port = PeerTable.read(folder / "conf" / "peers.toml")["nobody"].port
     first, second = done.stdout.splitlines()
     assert first == (
-        f"nobody  NOBODY@127.0.0.1:{port}  unreachable  nothing listens on 127.0.0.1 port {port}: connection refused"
+        f"nobody  NOBODY@127.0.0.1:{port}  unreachable  nothing listens on 127.0.0.1 port {port}: connection refused "
+        "[unreachable.refused]"
     )
     assert second.startswith("fix: ")
     assert (done.stderr, done.returncode) == ("", 1)
@@ -941,7 +963,7 @@ def test_text_lines_say_the_same_without_colours(tmp_path: Path) -> None:
     patterns = [
         r"INFO    a \(A@127\.0\.0\.1\) -> MINIPACS: released, 1 echo, \d+\.\d ms",
         r"WARNING \\x1b\[2J@127\.0\.0\.1 -> MINIPACS: rejected 1/1/3, \d+\.\d ms: "
-        r"\\x1b\[2J is no valid AE title, .*; fix: .*",
+        r"\\x1b\[2J cannot be in a peer table: .* \[admission\.unusable-ae-title\]; fix: .*",
         r"ERROR   peers: the last good table stays in force \(1 peer\): "
         r'conf/peers\.toml: peers\.a\.ae_title: must not be empty, not ""',
         r"INFO    peers: \+b \+c -a \(2 peers\)",
@@ -959,7 +981,9 @@ def test_debug_lines_come_when_asked_for(tmp_path: Path) -> None:
     with serving(tmp_path, "-v") as node:
         with connected(node):
             pass
-        assert node.wait_for("sent nothing").endswith("DEBUG   127.0.0.1 connected and sent nothing (1 such so far)")
+        assert node.wait_for("sent nothing").endswith(
+            "DEBUG   127.0.0.1 connected and sent nothing (1 such so far) [inbound.empty]"
+        )
 
 
 # --- the table while it runs -----------------------------------------------------------------------------------------

@@ -23,11 +23,17 @@ ARROWS = {
     "ae_title": "escape",
     "association_record": "",
     "bounded": "",
+    "catalogue": "",
+    "catalogue.round_trip": "catalogue",
+    "catalogue.we_are_called": "catalogue",
+    "catalogue.we_call": "catalogue",
+    "certificate": "",
     "cli": "__init__ cli.formats errors",
     "cli.echo": (
         "cli cli.formats cli.options cli.progress cli.targets echo_result leg leg_report peers report rules scu "
         "settings side_by_side tracing.transcript wire.framing wire.verification"
     ),
+    "cli.explain": "catalogue cli cli.options diagnosis escape",
     "cli.formats": "",
     "cli.init": "cli cli.options",
     "cli.options": "cli escape peers settings",
@@ -55,7 +61,7 @@ ARROWS = {
     "control_client": "association_record control_place errors node_status",
     "control_place": "errors",
     "control_server": "association_record control_place errors node_status",
-    "diagnosis": "",
+    "diagnosis": "catalogue catalogue.round_trip catalogue.we_are_called catalogue.we_call",
     "echo_callbacks": "wire.associate wire.association",
     "echo_result": "peers",
     "errors": "",
@@ -78,8 +84,9 @@ ARROWS = {
     "orthanc_peers": "ae_title diagnosis escape orthanc peers",
     "outbound_legs": "bounded diagnosis echo_result leg peers scu verdict",
     "peer_file": "errors peers rules toml_file",
-    "peers": "ae_title errors escape rules toml_file",
-    "recognition": "echo_result escape wire.associate wire.indications wire.pdu",
+    "peers": "ae_title diagnosis errors escape rules toml_file",
+    "port_look": "certificate escape wire.pdu",
+    "recognition": "echo_result escape wire.associate wire.indications wire.messages wire.pdu",
     "registered_leg": "diagnosis errors leg orthanc registration verdict",
     "registration": "ae_title diagnosis errors escape orthanc",
     "reload": "errors file_watch node_status peers timestamp toml_file",
@@ -92,9 +99,9 @@ ARROWS = {
     "rules": "ae_title names wire.items wire.verification",
     "scp": "ae_title association_record listener peers settings",
     "scu": (
-        "ae_title diagnosis echo_callbacks echo_result errors escape peers recognition requestor wire.associate "
-        "wire.dimse wire.framing wire.indications wire.items wire.messages wire.pdu wire.state_table "
-        "wire.verification"
+        "ae_title diagnosis echo_callbacks echo_result errors escape peers port_look recognition requestor "
+        "wire.associate wire.dimse wire.framing wire.indications wire.items wire.messages wire.pdu "
+        "wire.state_table wire.verification"
     ),
     "settings": "errors rules toml_file wire.framing wire.messages",
     "side_by_side": "echo_result peers scu",
@@ -139,6 +146,7 @@ DOORS = {
     "click": {
         "cli",
         "cli.echo",
+        "cli.explain",
         "cli.formats",
         "cli.init",
         "cli.options",

@@ -127,12 +127,12 @@ def test_an_outcome_is_written_as_it_is_called(outcome: Outcome) -> None:
             replace(SUCCESS, observations=("a", "b")),
             "1.2 ms (connect 0.1, associate 0.5, echo 0.2, release 0.1)\nobserved: a; b",
         ),
-        (UNREACHABLE, "nothing listens\nfix: start it"),
-        (replace(UNREACHABLE, fix=""), "nothing listens"),
-        (replace(UNREACHABLE, requested=3), "nothing listens\nfix: start it"),
+        (UNREACHABLE, "nothing listens [unreachable.refused]\nfix: start it"),
+        (replace(UNREACHABLE, fix=""), "nothing listens [unreachable.refused]"),
+        (replace(UNREACHABLE, requested=3), "nothing listens [unreachable.refused]\nfix: start it"),
         (
             replace(FAILURE, requested=3, echoes=1, echo_times_ms=(1.0, 2.0), observations=("a",)),
-            "status 0x0122\n"
+            "status 0x0122 [failure.other]\n"
             "echoes: 1 of 3 answered, 67% lost, 1.00 / 1.50 / 2.00 ms (minimum / median / maximum)\n"
             "fix: enable it\n"
             "observed: a",

@@ -21,6 +21,7 @@ _COMMANDS = {
     "status": "Ask the node that runs here how it is.",
     "echo": "Echo peers and say why when that fails.",
     "roundtrip": "Prove that a peer and we know each other.",
+    "explain": "Say what a failure means and what to change.",
     "peers": "List, check and edit the peer table.",
     "orthanc": "Read and edit what an Orthanc knows of us.",
     "init": "Write a commented conf/ to begin with.",
@@ -61,6 +62,7 @@ Examples:
   minipacs echo orthanc                     echo a peer of the table
   minipacs echo ORTHANC@127.0.0.1:4242      echo any AE
   minipacs roundtrip orthanc --orthanc http://127.0.0.1:8042   does each know the other?
+  minipacs explain rejected                 what such a failure means, and what to change
   minipacs peers add ct1 CT1@10.0.0.5:104   admit it, and know where it is
 """,
 )

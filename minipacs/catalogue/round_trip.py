@@ -1,0 +1,153 @@
+"""The rows for a round trip, leg by leg: what a stranger meets, what Orthanc has for us, what becomes of its call."""
+
+from __future__ import annotations
+
+from minipacs.catalogue import Row
+
+_CORRECT = 'correct "{name}" in Orthanc: we are {wanted}'
+
+_REGISTER = (
+    "minipacs orthanc register --orthanc {url}; or in its configuration: "
+    '"DicomModalities": {{ "{name}": [{quoted}, "{local_host}", {local_port}] }}'
+)
+
+_STRANGER = (
+    Row(
+        "stranger.refused",
+        "the peer refuses a title that it cannot know",
+        "{called} refuses {calling}, whom it cannot know: our own echo shows that it knows {ae_title}",
+        "",
+    ),
+    Row(
+        "stranger.admitted",
+        "the peer lets a title echo that it cannot know",
+        "{called} lets {calling} echo, whom it cannot know: it lets anybody, and our own echo does not show that it "
+        "knows {ae_title}",
+        "have its registration read (Orthanc: --orthanc URL); or have {called} refuse strangers: in Orthanc "
+        '"DicomAlwaysAllowEcho": false and every other DicomAlwaysAllow* false',
+    ),
+    Row(
+        "stranger.unclear",
+        "a title that it cannot know is neither admitted nor refused",
+        "{called} neither admitted nor refused {calling}, whom it cannot know: {detail}",
+        "try again",
+    ),
+)
+
+_REGISTERED = (
+    Row(
+        "registered.right",
+        "Orthanc has us as we are",
+        '{url} has {entry} as "{name}"{detail}',
+        "",
+    ),
+    Row(
+        "registered.wrong",
+        "Orthanc has us otherwise than we are",
+        '{url} has {entry} as "{name}": {detail}',
+        _REGISTER,
+    ),
+    Row(
+        "registered.missing",
+        "Orthanc has nobody with our AE title",
+        "{url} has nobody called {calling}",
+        _REGISTER,
+    ),
+    Row(
+        "registered.unknown",
+        "Orthanc cannot be asked by REST, or refuses",
+        "what Orthanc has for us cannot be read: {detail}",
+        "check --orthanc URL, the user name and the password",
+    ),
+)
+
+_INBOUND = (
+    Row(
+        "in.elsewhere",
+        "Orthanc says that its echo succeeded, and it did not arrive",
+        'Orthanc says that its echo of "{name}" succeeded, and it did not arrive here: something else answers there',
+        _CORRECT,
+    ),
+    Row(
+        "in.silence",
+        "nobody called while we waited",
+        "{called} did not call within {timeout:g} s",
+        "on {called}: register AE title {ae_title} at {local_host} port {port}; open TCP port {port} in the firewalls "
+        "between; and press Test Echo there while minipacs waits",
+    ),
+    Row(
+        "orthanc.refused",
+        "Orthanc: TCP Initialization Error: Connection refused",
+        'nothing listens where Orthanc has "{name}": {detail}',
+        _CORRECT
+        + ", as seen from this machine; where Orthanc runs in a container or on another machine, have  the node listen on an address that it reaches (--host), and name it (--our-address)",
+    ),
+    Row(
+        "orthanc.name",
+        "Orthanc: Attempt to connect to unknown host",
+        'Orthanc does not resolve the host that it has for "{name}": {detail}',
+        'in Orthanc, give "{name}" an IP address: we are {wanted}',
+    ),
+    Row(
+        "orthanc.no-context",
+        "Orthanc: No acceptable presentation context",
+        'what answers where Orthanc has "{name}" does not accept Verification: {detail}',
+        _CORRECT,
+    ),
+    Row(
+        "orthanc.rejected",
+        "Orthanc: DUL Association Rejected, and not by us",
+        'another node than this one rejects Orthanc where it has "{name}": {detail}',
+        _CORRECT,
+    ),
+    Row(
+        "orthanc.no-response",
+        "Orthanc: DIMSE No data available",
+        'what answers where Orthanc has "{name}" accepts and does not answer the echo: {detail}',
+        _CORRECT,
+    ),
+    Row(
+        "orthanc.silence",
+        "Orthanc: DUL network read timeout",
+        'what answers where Orthanc has "{name}" takes the connection and says nothing: {detail}',
+        _CORRECT,
+    ),
+    Row(
+        "orthanc.no-dicom",
+        "Orthanc: Unrecognized PDU type",
+        'what answers where Orthanc has "{name}" speaks another protocol than DICOM: {detail}',
+        _CORRECT,
+    ),
+    Row(
+        "orthanc.tls",
+        "Orthanc: Unrecognized PDU type: 15",
+        'what answers where Orthanc has "{name}" speaks TLS, and Orthanc calls it in plain: {detail}',
+        _CORRECT + ", in plain",
+    ),
+    Row(
+        "orthanc.ipv6",
+        "Orthanc: Illegal service parameter",
+        'Orthanc does not take the address that it has for "{name}": {detail}',
+        'in Orthanc, give "{name}" an IPv4 address or a host name: we are {wanted}',
+    ),
+    Row(
+        "orthanc.aborted",
+        "Orthanc: Peer aborted Association (or never connected)",
+        'Orthanc gets no association where it has "{name}": {detail}',
+        _CORRECT + "; its UseDicomTls has to be false for a plain port; open TCP port {port} in the firewalls between",
+    ),
+    Row(
+        "orthanc.failure",
+        "Orthanc: 500 with an empty body",
+        'what answers where Orthanc has "{name}" answers its echo with a failure',
+        _CORRECT,
+    ),
+    Row(
+        "orthanc.other",
+        "Orthanc: anything else",
+        "Orthanc could not echo us: {detail}",
+        'see its log; we are {wanted}, as "{name}"',
+    ),
+)
+
+ROUND_TRIP = (*_STRANGER, *_REGISTERED, *_INBOUND)

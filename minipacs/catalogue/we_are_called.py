@@ -1,0 +1,177 @@
+"""The rows for what peers ask of us: those of our A-ASSOCIATE-RJ first, and what the table itself is refused for."""
+
+from __future__ import annotations
+
+from minipacs.catalogue import Row
+
+_BROKEN = "the peer, or a proxy before it, is broken: report this to its vendor"
+
+_REJECTED = (
+    Row(
+        "admission.calling-ae-title",
+        "we reject 1/1/3: a calling AE title that the peer table does not have",
+        "{calling} is not in the peer table",
+        "minipacs peers add {name} {target}, with the port where it listens",
+    ),
+    Row(
+        "admission.capitals",
+        "we reject 1/1/3: it differs from one of the peer table in capitals only",
+        "{calling} is not in the peer table; {near} is, and capitals count",
+        'on the peer: set its AE title to {near}; or in the peer table: ae_title = {quoted} in place of "{near}"',
+    ),
+    Row(
+        "admission.address",
+        "we reject 1/1/3: a known peer, from an address that allow_from does not have",
+        "{calling} calls from {address}, and peer {name} may call from {allowed} only",
+        "if that is where it should call from, under [peers.{name}]: allow_from = {allow_from}",
+    ),
+    Row(
+        "admission.unusable-ae-title",
+        "we reject 1/1/3: a calling AE title that is blank or not valid",
+        "{calling} cannot be in a peer table: its AE title is not valid",
+        "on the peer: set an AE title of 1 to 16 characters of printable ASCII, without a backslash",
+    ),
+    Row(
+        "admission.called-ae-title",
+        "we reject 1/1/7: it calls us by another title than ours",
+        "{calling} calls us {called}, but we are {ae_title}{near_miss}",
+        "on {calling}: set our AE title to {ae_title}{rename}",
+    ),
+    Row(
+        "admission.application-context",
+        "we reject 1/1/2: another application context",
+        "{calling} asks for another application context than DICOM's",
+        _BROKEN,
+    ),
+    Row(
+        "admission.protocol-version",
+        "we reject 1/2/2: another version of the protocol",
+        "{calling} does not speak version 1 of the protocol",
+        _BROKEN,
+    ),
+    Row(
+        "admission.limit",
+        "we reject 2/3/2: one association too many",
+        "as many associations are open as this node takes",
+        "look for peers that do not end their associations; raise associations under [limits]",
+    ),
+    Row(
+        "admission.internal-error",
+        "we reject 1/1/1: a rule of ours failed",
+        "an admission rule failed, so that nobody is admitted: {detail}",
+        "this is a defect of minipacs: please report it",
+    ),
+)
+
+_TABLE = (
+    Row(
+        "table.title-twice",
+        "the peer table is refused: two peers share one AE title",
+        "must be unlike the title of {near}",
+        "give one of the two another ae_title, or remove one: which of them calls could not be told",
+    ),
+)
+
+_NO_REQUEST = (
+    Row(
+        "inbound.http",
+        "an HTTP request on our port",
+        "HTTP on the DICOM port",
+        "a browser or a health check: point it elsewhere",
+    ),
+    Row(
+        "inbound.tls",
+        "a TLS ClientHello on our plain port",
+        "TLS on the plain DICOM port",
+        "on the peer: switch TLS off for this node (Orthanc: UseDicomTls); or call a port of ours for TLS",
+    ),
+    Row(
+        "inbound.noise",
+        "bytes that are no DICOM",
+        "no DICOM: {detail}",
+        "see what runs at {address}: this is the DICOM port",
+    ),
+    Row(
+        "inbound.empty",
+        "a connection that closes without a byte (told with -v)",
+        "{address} connected and sent nothing",
+        "",
+    ),
+    Row(
+        "inbound.cut-short",
+        "a connection that closes inside its request",
+        "the connection closed before its association request was whole",
+        "see what runs at {address}: a port scan or a health check, or a network that cuts connections",
+    ),
+    Row(
+        "inbound.aborted-first",
+        "A-ABORT before any A-ASSOCIATE-RQ",
+        "the peer sent an A-ABORT, and never asked for an association",
+        "see the peer's log: it gave up before it began",
+    ),
+    Row(
+        "inbound.silence",
+        "a connection without a whole request",
+        "no whole association request within {timeout:g} s",
+        "see what runs at {address}: it opens connections and does not use them",
+    ),
+    Row(
+        "inbound.crowded",
+        "we close a connection: too many are open",
+        "too many connections were open, and this was the oldest without an association",
+        "look for what opens connections and does not use them; raise connections under [limits]",
+    ),
+)
+
+_ASSOCIATED = (
+    Row(
+        "inbound.invalid",
+        "we abort: a PDU or message that is malformed, too long or out of place",
+        "{detail}",
+        "report this to the vendor of the peer; or raise the limit that it names, under [limits]",
+    ),
+    Row(
+        "inbound.unfinished",
+        "we abort: a PDU or message that does not end",
+        "a PDU or message was not finished within {timeout:g} s",
+        "see the peer's log and the network between: it stopped in the middle",
+    ),
+    Row(
+        "inbound.unread",
+        "we abort: the peer does not read our answers",
+        "the peer has not read our answers for {timeout:g} s",
+        "see the peer's log: it hangs, or asks faster than it reads",
+    ),
+    Row(
+        "inbound.idle",
+        "we abort: nothing comes on an association",
+        "nothing came on the association for {timeout:g} s",
+        "have the peer release its associations; or raise idle under [timeouts]",
+    ),
+    Row(
+        "inbound.removed",
+        "we abort: the peer was taken out of the table",
+        "the peer table no longer admits {calling}",
+        "",
+    ),
+    Row(
+        "inbound.stopped",
+        "we abort: the node stops",
+        "the node was stopped",
+        "",
+    ),
+    Row(
+        "inbound.aborted",
+        "A-ABORT of the peer",
+        "{calling} aborted the association (A-ABORT {codes})",
+        "see the peer's log",
+    ),
+    Row(
+        "inbound.closed",
+        "a close or reset in place of an A-RELEASE-RQ",
+        "{calling} closed the connection without releasing the association",
+        "it works, but have the peer release its associations",
+    ),
+)
+
+WE_ARE_CALLED = (*_REJECTED, *_TABLE, *_NO_REQUEST, *_ASSOCIATED)

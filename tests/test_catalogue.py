@@ -1,0 +1,367 @@
+"""The catalogue, row by row: for each a peer that fails in just that way, on a real socket, and all that is told.
+
+A row that has no proof here fails, and so does one whose proof tells another code or another word. Where the words
+stand in a table of test_scu.py or test_scp.py already, they are taken from there.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from string import Formatter
+
+import pytest
+
+from minipacs import AssociationRecord, EchoResult, Peer, PeerTable, PeerTableError, echo
+from minipacs.catalogue.we_are_called import WE_ARE_CALLED
+from minipacs.catalogue.we_call import WE_CALL
+from minipacs.diagnosis import CATALOGUE, Diagnosis, diagnose, explain, find_rows
+from minipacs.settings import Limits, Timeouts
+
+from . import fakes, test_scp, test_scu
+from .peers.process import wait_until
+from .raw import RawPeer, raw_peer
+from .test_scp import ECHOSCU, OPEN, SLOW, Lines, associated, last_record, listener_of, scp
+from .test_scu import TIMEOUT, in_these_words
+from .wire.exchange import echo as echo_rq
+from .wire.exchange import echo_answers
+
+QUICK = Timeouts(request=SLOW, pdu=SLOW, idle=SLOW, close=0.05, stop=0.2)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a peer brought about; `port` is its own, where the words name it."""
+
+    code: str
+    reason: str
+    fix: str
+    port: int | None = None
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How a row is brought about, and its words."""
+
+    run: Callable[[], Told]
+    reason: str
+    fix: str
+
+
+def by_us(result: EchoResult) -> Told:
+    return Told(result.code, result.reason, result.fix, result.peer.port)
+
+
+def by_the_node(record: AssociationRecord) -> Told:
+    return Told(record.code, record.reason or "", record.fix or "")
+
+
+# --- when we call --------------------------------------------------------------------------------------------------
+
+
+def call(behave: fakes.Behaviour) -> Told:
+    with fakes.faking(behave) as fake:
+        return by_us(echo(fake.peer, timeout=TIMEOUT))
+
+
+def call_nobody(nobody: test_scu.Nobody) -> Told:
+    with nobody() as peer:
+        return by_us(echo(peer, timeout=TIMEOUT))
+
+
+def call_twice(behave: fakes.Behaviour) -> Told:
+    with fakes.faking(behave) as fake:
+        return by_us(echo(fake.peer, count=2, interval=TIMEOUT, timeout=TIMEOUT))
+
+
+def release(behave: fakes.Behaviour) -> Told:
+    """A success, with the reason as its observation; the fix is that of `minipacs explain`."""
+    with fakes.faking(behave) as fake:
+        result = echo(fake.peer, timeout=TIMEOUT)
+    assert result.is_success
+    (seen,) = result.observations
+    row = next(row for row in find_rows("observed") if fits(row.reason, seen))
+    return Told(row.code, seen, explain(row.code).fix)
+
+
+def fits(words: str, text: str) -> bool:
+    """Whether *text* is what *words* make, whatever the facts."""
+    pattern = "".join(re.escape(part) + (".+" if fact else "") for part, fact, _, _ in Formatter().parse(words))
+    return re.fullmatch(pattern, text) is not None
+
+
+CALLING = (
+    {case.code: Proof(partial(call, case.behave), case.reason, case.fix) for case in test_scu.CASES.values()}
+    | {
+        f"unreachable.{name}": Proof(partial(call_nobody, nobody), reason, fix)
+        for name, (nobody, reason, fix) in test_scu.UNREACHABLE.items()
+    }
+    | {
+        "aborted.between-echoes": Proof(
+            partial(call_twice, fakes.aborts_between_echoes),
+            "FAKE ended the association between two echoes by A-ABORT",
+            "the peer does not keep an association open for that long without an echo: choose a shorter --interval, or "
+            "raise its timeout there (Orthanc: DicomScpTimeout)",
+        ),
+        "observed.release-unanswered": Proof(
+            partial(release, fakes.never_answers_the_release),
+            "the release was not answered: it works, but the peer keeps its associations",
+            "see the peer's log, and report this to its vendor: it may run out of associations",
+        ),
+        "observed.release-otherwise": Proof(
+            partial(release, fakes.closes_at_the_release),
+            "a close of the connection came in place of an answer to the release",
+            "it works; some peers end every association that way: if this one should not, see its log",
+        ),
+    }
+)
+
+
+# --- when we are called --------------------------------------------------------------------------------------------
+
+
+def send(data: bytes) -> Told:
+    with scp() as node, raw_peer(node.port) as peer:
+        peer.send(data)
+        peer.receive_all()
+        return by_the_node(last_record(node))
+
+
+def leave(how: Callable[[RawPeer], None]) -> Told:
+    with scp() as node, associated(node) as peer:
+        assert peer.exchange(echo_rq()) == echo_answers(1)
+        how(peer)
+        return by_the_node(last_record(node))
+
+
+def wait_for_the_deadline(*sent: bytes) -> Told:
+    with scp(QUICK) as node, raw_peer(node.port) as peer:
+        peer.send(*sent)
+        return by_the_node(last_record(node))
+
+
+def do_not_read() -> Told:
+    with scp(QUICK) as node, test_scp.not_reading(node):
+        return by_the_node(last_record(node))
+
+
+def close_inside_the_request() -> Told:
+    with scp() as node, raw_peer(node.port) as peer:
+        test_scp.half_sent(node, peer)
+        peer.close()
+        return by_the_node(last_record(node))
+
+
+def close_without_a_byte() -> Told:
+    """It is no association, but a line of the log."""
+    logger, lines = logging.getLogger("minipacs"), Lines()
+    logger.addHandler(lines)
+    logger.setLevel(logging.DEBUG)
+    try:
+        with scp() as node:
+            RawPeer(node.port).close()
+            line = lines.wait_for(None).getMessage()
+    finally:
+        logger.removeHandler(lines)
+        logger.setLevel(logging.NOTSET)
+    found = re.fullmatch(r"(.*) \(1 such so far\) \[(.*)\]", line)
+    assert found is not None
+    return Told(found[2], found[1], "")
+
+
+def come_as_one_too_many() -> Told:
+    with scp(limits=Limits(associations=1)) as node, associated(node), raw_peer(node.port) as second:
+        second.exchange(OPEN)
+        return by_the_node(last_record(node))
+
+
+def crowd() -> Told:
+    with scp(limits=Limits(connections=1)) as node, raw_peer(node.port) as first:
+        test_scp.half_sent(node, first)
+        with raw_peer(node.port):
+            return by_the_node(last_record(node))
+
+
+def ask_a_broken_table() -> Told:
+    with scp() as node:
+        node.peers = test_scp.BrokenTable([ECHOSCU])
+        with raw_peer(node.port) as peer:
+            peer.exchange(OPEN)
+            return by_the_node(last_record(node))
+
+
+def be_removed() -> Told:
+    with scp() as node, associated(node):
+        node.peers = PeerTable()
+        return by_the_node(last_record(node))
+
+
+def be_there_when_it_stops() -> Told:
+    with scp() as node, associated(node):
+        wait_until(lambda: bool(listener_of(node)._associations), within=2.0, what="the association")
+        node.stop()
+        return by_the_node(last_record(node))
+
+
+def share_a_title() -> Told:
+    """The fault of the table is the reason; the fix is that of `minipacs explain`."""
+    with pytest.raises(PeerTableError) as caught:
+        PeerTable.parse(b'[peers.ct1]\nae_title = "CT"\n[peers.ct2]\nae_title = "CT"\n')
+    found = re.fullmatch(r'peers\.toml: peers\.ct2\.ae_title: (.*), not "CT"', str(caught.value))
+    assert found is not None
+    with pytest.raises(ValueError, match=f"^peers.ct2.ae_title: {re.escape(found[1])}, not"):
+        PeerTable([Peer("ct1", "CT"), Peer("ct2", "CT")])
+    return Told("table.title-twice", found[1], explain("table.title-twice").fix)
+
+
+CALLED = (
+    {
+        row.code: Proof(partial(send, row.sent), row.reason or "", row.fix or "")
+        for row in test_scp.ABUSE.values()
+        if row.code
+    }
+    | {
+        code: Proof(partial(leave, how), reason or "", fix or "")
+        for how, _, code, reason, fix in test_scp.LEAVE.values()
+        if code
+    }
+    | {
+        "admission.limit": Proof(
+            come_as_one_too_many,
+            "as many associations are open as this node takes",
+            "look for peers that do not end their associations; raise associations under [limits]",
+        ),
+        "admission.internal-error": Proof(
+            ask_a_broken_table,
+            "an admission rule failed, so that nobody is admitted: no lookup",
+            "this is a defect of minipacs: please report it",
+        ),
+        "table.title-twice": Proof(
+            share_a_title,
+            "must be unlike the title of peers.ct1",
+            "give one of the two another ae_title, or remove one: which of them calls could not be told",
+        ),
+        "inbound.empty": Proof(close_without_a_byte, "127.0.0.1 connected and sent nothing", ""),
+        "inbound.cut-short": Proof(
+            close_inside_the_request,
+            "the connection closed before its association request was whole",
+            "see what runs at 127.0.0.1: a port scan or a health check, or a network that cuts connections",
+        ),
+        "inbound.silence": Proof(
+            partial(wait_for_the_deadline, OPEN[:9]),
+            "no whole association request within 0.4 s",
+            "see what runs at 127.0.0.1: it opens connections and does not use them",
+        ),
+        "inbound.crowded": Proof(
+            crowd,
+            "too many connections were open, and this was the oldest without an association",
+            "look for what opens connections and does not use them; raise connections under [limits]",
+        ),
+        "inbound.unfinished": Proof(
+            partial(wait_for_the_deadline, OPEN, echo_rq()[:9]),
+            "a PDU or message was not finished within 0.4 s",
+            "see the peer's log and the network between: it stopped in the middle",
+        ),
+        "inbound.unread": Proof(
+            do_not_read,
+            "the peer has not read our answers for 0.4 s",
+            "see the peer's log: it hangs, or asks faster than it reads",
+        ),
+        "inbound.idle": Proof(
+            partial(wait_for_the_deadline, OPEN),
+            "nothing came on the association for 0.4 s",
+            "have the peer release its associations; or raise idle under [timeouts]",
+        ),
+        "inbound.removed": Proof(be_removed, "the peer table no longer admits ECHOSCU", ""),
+        "inbound.stopped": Proof(be_there_when_it_stops, "the node was stopped", ""),
+    }
+)
+
+PROOFS = CALLING | CALLED
+
+
+@pytest.mark.parametrize("code", CATALOGUE)
+def test_each_row_is_told_of_a_peer_that_fails_in_just_that_way(code: str) -> None:
+    assert code in PROOFS, "no test brings this row about: add how to PROOFS"
+    proof = PROOFS[code]
+    told = proof.run()
+    assert told.code == code
+    assert told.reason == in_these_words(proof.reason, told.port)
+    assert told.fix == in_these_words(proof.fix, told.port)
+
+
+def test_there_is_no_proof_without_a_row() -> None:
+    assert set(PROOFS) == set(CATALOGUE)
+
+
+def test_every_row_stands_on_the_side_where_it_is_told() -> None:
+    assert {row.code for row in WE_CALL} == set(CALLING)
+    assert {row.code for row in WE_ARE_CALLED} == set(CALLED)
+
+
+# --- the table itself ----------------------------------------------------------------------------------------------
+
+
+def test_a_code_is_given_once() -> None:
+    assert len(CATALOGUE) == len(WE_CALL) + len(WE_ARE_CALLED)
+
+
+@pytest.mark.parametrize("code", CATALOGUE)
+def test_each_row_can_be_read(code: str) -> None:
+    row = CATALOGUE[code]
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*\.[a-z]+(-[a-z]+)*", code)
+    assert row.seen
+    assert row.reason
+    assert len(row.seen) < 80
+    told = explain(code)
+    for text in (row.seen, told.reason, told.fix):
+        assert text.isascii()
+        assert text.isprintable()
+        assert text == text.strip()
+        assert not text.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "code", ["rejected.calling-ae-title", "unreachable.refused", "no-association.http", "no-association.tls"]
+)
+def test_the_codes_that_others_rely_on_stay(code: str) -> None:
+    assert code in CATALOGUE
+
+
+def test_a_row_is_filled_in() -> None:
+    assert diagnose("admission.limit") == Diagnosis(
+        "admission.limit",
+        "as many associations are open as this node takes",
+        "look for peers that do not end their associations; raise associations under [limits]",
+    )
+
+
+def test_a_fact_that_is_not_given_is_an_error() -> None:
+    with pytest.raises(KeyError, match="host"):
+        diagnose("unreachable.refused", port=104)
+
+
+def test_what_is_explained_names_its_facts() -> None:
+    assert (
+        explain("unreachable.timeout").reason == "no answer to the connection to <host> port <port> within <seconds> s"
+    )
+    assert explain("admission.address").fix == (
+        "if that is where it should call from, under [peers.<name>]: "
+        'allow_from = ["<what is allowed>", "<address of the peer>"]'
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "codes"),
+    [
+        ("inbound.tls", ["inbound.tls"]),
+        ("table", ["table.title-twice"]),
+        ("observed", ["observed.release-unanswered", "observed.release-otherwise"]),
+        ("admission.c", []),
+        ("adm", []),
+        ("", []),
+    ],
+)
+def test_rows_are_found_by_code_or_by_kind(code: str, codes: list[str]) -> None:
+    assert [row.code for row in find_rows(code)] == codes
