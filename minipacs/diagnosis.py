@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from minipacs.catalogue.we_are_called import WE_ARE_CALLED
-from minipacs.catalogue.we_call import WE_CALL
+from minipacs.catalogue import we_are_called, we_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,8 +29,10 @@ class Diagnosis(Struct, frozen=True):
 
 NOTHING_TO_SAY = Diagnosis("", "", "")
 
+WE_CALL: tuple[Row, ...] = we_call.ROWS
+WE_ARE_CALLED: tuple[Row, ...] = we_are_called.ROWS
 CATALOGUE: Mapping[str, Row] = {row.code: row for row in (*WE_CALL, *WE_ARE_CALLED)}
-"""Every row by its code, in the order in which things happen."""
+"""Every row by its code, in the order in which things happen. The rows are written down in catalogue/."""
 
 
 def diagnose(code: str, **facts: object) -> Diagnosis:

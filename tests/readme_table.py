@@ -5,9 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from minipacs.catalogue import Row
-from minipacs.catalogue.we_are_called import WE_ARE_CALLED
-from minipacs.catalogue.we_call import WE_CALL
-from minipacs.diagnosis import explain
+from minipacs.diagnosis import WE_ARE_CALLED, WE_CALL, explain
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- the catalogue: made from minipacs/diagnosis.py -->", "<!-- end of the catalogue -->"

@@ -14,9 +14,7 @@ from string import Formatter
 import pytest
 
 from minipacs import AssociationRecord, EchoResult, Peer, PeerTable, PeerTableError, echo
-from minipacs.catalogue.we_are_called import WE_ARE_CALLED
-from minipacs.catalogue.we_call import WE_CALL
-from minipacs.diagnosis import CATALOGUE, Diagnosis, diagnose, explain, find_rows
+from minipacs.diagnosis import CATALOGUE, WE_ARE_CALLED, WE_CALL, Diagnosis, diagnose, explain, find_rows
 from minipacs.settings import Limits, Timeouts
 
 from . import fakes, test_scp, test_scu

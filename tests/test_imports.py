@@ -28,7 +28,7 @@ ARROWS = {
     "certificate": "",
     "cli": "__init__ errors",
     "cli.echo": "cli cli.options cli.progress echo_result peers report rules scu settings side_by_side toml_file",
-    "cli.explain": "catalogue catalogue.we_are_called catalogue.we_call cli cli.options diagnosis escape",
+    "cli.explain": "catalogue cli cli.options diagnosis escape",
     "cli.init": "cli cli.options",
     "cli.options": "cli escape peers settings",
     "cli.peers": "cli cli.options peer_file peers report rules settings",

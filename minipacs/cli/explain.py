@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minipacs.catalogue.we_are_called import WE_ARE_CALLED
-from minipacs.catalogue.we_call import WE_CALL
 from minipacs.cli import OK
 from minipacs.cli.options import Refused
-from minipacs.diagnosis import CATALOGUE, explain, find_rows
+from minipacs.diagnosis import CATALOGUE, WE_ARE_CALLED, WE_CALL, explain, find_rows
 from minipacs.escape import escape
 
 if TYPE_CHECKING:
