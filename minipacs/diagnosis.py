@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from minipacs.catalogue.round_trip import ROUND_TRIP
-from minipacs.catalogue.we_are_called import WE_ARE_CALLED
-from minipacs.catalogue.we_call import WE_CALL
+from minipacs.catalogue import round_trip, we_are_called, we_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,12 +29,16 @@ class Diagnosis(Struct, frozen=True):
 
 NOTHING_TO_SAY = Diagnosis("", "", "")
 
+WE_CALL: tuple[Row, ...] = we_call.ROWS
+WE_ARE_CALLED: tuple[Row, ...] = we_are_called.ROWS
+ROUND_TRIP: tuple[Row, ...] = round_trip.ROWS
+
 PARTS: Mapping[str, tuple[Row, ...]] = {
     "When we call": WE_CALL,
     "When we are called": WE_ARE_CALLED,
     "On a round trip": ROUND_TRIP,
 }
-"""The rows by what is under way."""
+"""The rows, which are written down in catalogue/, by what is under way."""
 
 CATALOGUE: Mapping[str, Row] = {row.code: row for rows in PARTS.values() for row in rows}
 """Every row by its code, in the order in which things happen."""

@@ -27,7 +27,7 @@ _GRACE = 1.0  # seconds in which an association that the peer has ended is told 
 _WHAT_ORTHANC_SAYS = (
     ("Connection refused", "orthanc.refused"),
     ("unknown host", "orthanc.name"),
-    ("Illegal service parameter", "orthanc.ipv6"),
+    ("Illegal service parameter", "orthanc.address"),
     ("No acceptable presentation context", "orthanc.no-context"),
     ("Association Rejected", "orthanc.rejected"),
     ("DIMSE No data available", "orthanc.no-response"),
@@ -40,7 +40,7 @@ _WHAT_ORTHANC_SAYS = (
 
 _PATIENCE = 2.2  # Orthanc gives up an echo that is not answered after twice the time that it is given (1.10.1)
 
-_NEVER_LEFT = frozenset({"orthanc.refused", "orthanc.name", "orthanc.ipv6"})
+_NEVER_LEFT = frozenset({"orthanc.refused", "orthanc.name", "orthanc.address"})
 
 
 class Arrivals:

@@ -122,6 +122,7 @@ class _Call:
         self._statuses: list[int] = []
         self._observations: list[str] = []
         self._is_released = False
+        self._has_begun_to_answer = False
 
     def run(self, count: int, interval: float, abort: bool) -> EchoResult:
         """Go through the phases as far as they lead, and end what is open."""
@@ -143,13 +144,14 @@ class _Call:
                 self._echo(count, interval)
             except Failed as failure:
                 failed = failure
+                self._has_begun_to_answer = self._association.is_partial
             self._end(failed, abort)
         return failed
 
     def with_look(self, result: EchoResult) -> EchoResult:
         """Return *result*; when the peer sent nothing at all, with what its port speaks as one observation more."""
         address = self._requestor.remote_address
-        if result.code not in _NO_ANSWER or address is None or self._association.is_partial:
+        if result.code not in _NO_ANSWER or address is None or self._has_begun_to_answer:
             return result
         from minipacs.port_look import look
 

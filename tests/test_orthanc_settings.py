@@ -293,5 +293,5 @@ def test_an_orthanc_that_calls_us_by_tls_is_told(tmp_path: Path, lines: Lines) -
         line = lines.wait_for("association").getMessage()
     assert line.endswith(
         " ms: TLS on the plain DICOM port [inbound.tls]; "
-        "fix: on the peer: switch TLS off for this node (Orthanc: UseDicomTls); or call a port of ours for TLS"
+        "fix: on the peer: switch TLS off for this node (Orthanc: UseDicomTls)"
     )

@@ -666,7 +666,7 @@ def test_what_orthanc_says_is_explained(knowing_strict: Path, strict: Orthanc, p
         ),
         (
             "::1",
-            "orthanc.ipv6",
+            "orthanc.address",
             f'Orthanc does not take the address that it has for "minipacs": {CONNECTING}'
             "Illegal service parameter: ::1:{port}",
             'in Orthanc, give "minipacs" an IPv4 address or a host name: we are {wanted}',

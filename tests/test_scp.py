@@ -283,7 +283,7 @@ NOT_DICOM = {
         bytes.fromhex("16030100c8 010000c4 0303") + bytes(range(198)),
         "tls",
         "TLS on the plain DICOM port",
-        "on the peer: switch TLS off for this node (Orthanc: UseDicomTls); or call a port of ours for TLS",
+        "on the peer: switch TLS off for this node (Orthanc: UseDicomTls)",
     ),
     "noise": no_request(
         b"\xff\xfe" * 50,

@@ -1,6 +1,7 @@
 """The SCU against peers that misbehave: each outcome, with the words that a user reads, and what the peer saw of us."""
 
 import errno
+import json
 import os
 import socket
 from collections.abc import Callable
@@ -39,7 +40,7 @@ DIED = "see the peer's log: its process may have died, or a proxy between may ha
 
 REASON_CLOSED = "connected, but the peer closed the connection without an answer to the association request"
 FIX_CLOSED = (
-    "check that port PORT is the peer's DICOM port; it may want TLS (set tls for the peer), have an IP access list "
+    "check that port PORT is the peer's DICOM port; it may want TLS (--tls), have an IP access list "
     "(register 127.0.0.1 there), or be a load balancer with nothing behind it"
 )
 
@@ -120,7 +121,7 @@ CASES = {
         fakes.keeps_silent,
         "silence",
         "connected, but no answer to the association request within 0.5 s",
-        "check that port PORT is the peer's DICOM port; it may want TLS (set tls for the peer), be another kind of "
+        "check that port PORT is the peer's DICOM port; it may want TLS (--tls), be another kind of "
         "service, or be blocked by another client: try again, and ask its administrator for stuck associations",
         ABORT_0_0,
     ),
@@ -139,7 +140,8 @@ CASES = {
         fakes.speaks_tls,
         "tls",
         "port PORT speaks TLS, and we called it in plain",
-        "set tls for the peer; or use its port for plain DICOM, or switch TLS off there (Orthanc: DicomTlsEnabled)",
+        "set tls = true for the peer (minipacs echo --tls), or use its port for plain DICOM; Orthanc has one port, and "
+        "DicomTlsEnabled says which",
         ABORT_2_1,
     ),
     "SSH": no_association(
@@ -218,7 +220,7 @@ CASES = {
     "result 4": no_context(
         fakes.refuses_verification(4),
         "transfer-syntaxes",
-        "FAKE offers Verification, but in none of the transfer syntaxes that we propose (result 4)",
+        "FAKE offers Verification, but not in Implicit VR Little Endian (result 4)",
         "allow Implicit VR Little Endian for Verification on FAKE: every node has to take it; or propose more: "
         "--propose all",
     ),
@@ -727,6 +729,13 @@ def test_the_advice_to_register_us_names_our_title_address_and_port() -> None:
     with faking(fakes.rejects(1, 1, 3)) as fake:
         result = echo(fake.peer, "CT SCANNER/1", scp_port=104)
     assert '"ct-scanner-1": ["CT SCANNER/1", "127.0.0.1", 104]' in result.fix
+
+
+def test_a_title_with_a_quotation_mark_can_be_pasted_too() -> None:
+    with faking(fakes.rejects(1, 1, 3)) as fake:
+        result = echo(fake.peer, 'CT "1"')
+    pasted = result.fix.partition('Orthanc: "DicomModalities": ')[2].partition(" (with")[0]
+    assert json.loads(pasted) == {"ct--1": ['CT "1"', "127.0.0.1", 11112]}
 
 
 def test_small_pdus_are_sent_at_once() -> None:

@@ -1,6 +1,6 @@
 """The rows of the catalogue: what is seen → what is true → what to change, one row a cause.
 
-`we_call` holds those of the SCU, `we_are_called` those of the SCP; diagnosis.py makes one table of them.
+`we_call` holds those of the SCU, `we_are_called` those of the SCP; diagnosis.py makes one table of them, CATALOGUE.
 """
 
 from __future__ import annotations

@@ -80,7 +80,8 @@ _INBOUND = (
         "Orthanc: TCP Initialization Error: Connection refused",
         'nothing listens where Orthanc has "{name}": {detail}',
         _CORRECT
-        + ", as seen from this machine; where Orthanc runs in a container or on another machine, have  the node listen on an address that it reaches (--host), and name it (--our-address)",
+        + ", as seen from this machine; where Orthanc runs in a container or on another machine, have the node listen "
+        "on an address that it reaches (--host), and name it (--our-address)",
     ),
     Row(
         "orthanc.name",
@@ -125,7 +126,7 @@ _INBOUND = (
         _CORRECT + ", in plain",
     ),
     Row(
-        "orthanc.ipv6",
+        "orthanc.address",
         "Orthanc: Illegal service parameter",
         'Orthanc does not take the address that it has for "{name}": {detail}',
         'in Orthanc, give "{name}" an IPv4 address or a host name: we are {wanted}',
@@ -150,4 +151,4 @@ _INBOUND = (
     ),
 )
 
-ROUND_TRIP = (*_STRANGER, *_REGISTERED, *_INBOUND)
+ROWS = (*_STRANGER, *_REGISTERED, *_INBOUND)

@@ -83,7 +83,7 @@ _NO_REQUEST = (
         "inbound.tls",
         "a TLS ClientHello on our plain port",
         "TLS on the plain DICOM port",
-        "on the peer: switch TLS off for this node (Orthanc: UseDicomTls); or call a port of ours for TLS",
+        "on the peer: switch TLS off for this node (Orthanc: UseDicomTls)",
     ),
     Row(
         "inbound.noise",
@@ -174,4 +174,4 @@ _ASSOCIATED = (
     ),
 )
 
-WE_ARE_CALLED = (*_REJECTED, *_TABLE, *_NO_REQUEST, *_ASSOCIATED)
+ROWS = (*_REJECTED, *_TABLE, *_NO_REQUEST, *_ASSOCIATED)

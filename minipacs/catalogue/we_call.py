@@ -52,14 +52,14 @@ _ASSOCIATING = (
         "no-association.silence",
         "TCP opens, then silence",
         "connected, but no answer to the association request within {timeout:g} s",
-        "check that port {port} is the peer's DICOM port; it may want TLS (set tls for the peer), be another kind of "
+        "check that port {port} is the peer's DICOM port; it may want TLS (--tls), be another kind of "
         "service, or be blocked by another client: try again, and ask its administrator for stuck associations",
     ),
     Row(
         "no-association.closed",
         "TCP opens, then a close or reset in place of an answer",
         "connected, but the peer closed the connection without an answer to the association request",
-        "check that port {port} is the peer's DICOM port; it may want TLS (set tls for the peer), have an IP access "
+        "check that port {port} is the peer's DICOM port; it may want TLS (--tls), have an IP access "
         "list (register {local_host} there), or be a load balancer with nothing behind it",
     ),
     Row(
@@ -72,7 +72,8 @@ _ASSOCIATING = (
         "no-association.tls",
         "the answer begins with 0x15 or 0x16: TLS",
         "port {port} speaks TLS, and we called it in plain",
-        "set tls for the peer; or use its port for plain DICOM, or switch TLS off there (Orthanc: DicomTlsEnabled)",
+        "set tls = true for the peer (minipacs echo --tls), or use its port for plain DICOM; Orthanc has one port, and "
+        "DicomTlsEnabled says which",
     ),
     Row(
         "no-association.noise",
@@ -157,7 +158,7 @@ _NO_CONTEXT = (
     Row(
         "no-context.transfer-syntaxes",
         "accepted, Verification refused with result 4",
-        "{called} offers Verification, but in none of the transfer syntaxes that we propose (result 4)",
+        "{called} offers Verification, but not in Implicit VR Little Endian (result 4)",
         "allow Implicit VR Little Endian for Verification on {called}: every node has to take it; or propose more: "
         "--propose all",
     ),
@@ -276,4 +277,4 @@ _RELEASING = (
     ),
 )
 
-WE_CALL = (*_CONNECTING, *_ASSOCIATING, *_REJECTED, *_NO_CONTEXT, *_ABORTED, *_ECHOING, *_RELEASING)
+ROWS = (*_CONNECTING, *_ASSOCIATING, *_REJECTED, *_NO_CONTEXT, *_ABORTED, *_ECHOING, *_RELEASING)
