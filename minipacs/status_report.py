@@ -6,6 +6,8 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from minipacs.peers import counted
 
 if TYPE_CHECKING:
@@ -72,7 +74,9 @@ def _associations(associations: AssociationsStatus, now: datetime) -> Iterator[s
     silent = associations.silent_connections
     yield f"ended: {counts}" + (f"; {_plural(silent, 'connection')} without a byte" if silent else "")
     for ended in reversed(associations.last):
-        yield f"  {_local(ended.time)}  {ended}"
+        yield f"  {_local(ended.time)}  {replace(ended, fix=None)}"
+        if ended.fix:
+            yield f"    fix: {ended.fix}"
 
 
 def _plural(count: int, one: str, many: str = "") -> str:
