@@ -31,8 +31,10 @@ def blocks(language: str) -> list[str]:
 
 
 def normalised(text: str) -> str:
-    """Without what differs from run to run: times, and white space at the ends."""
-    return re.sub(r"\d+\.\d+(?= ms|[,)}])", "#", text).strip()
+    """Without what differs from run to run: times, a process's number, and white space at the ends."""
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "#", text)
+    text = re.sub(r"(?<= )\d+ (d|h|min|s)( \d+ (h|min|s))?(?= ago| \()", "#", text)
+    return re.sub(r"\d+\.\d+(?= ms|[,)}])|(?<=pid )\d+", "#", text).strip()
 
 
 class Shell:
