@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import msgspec
 
 from minipacs import control_place
+from minipacs.accepting import finish_accepting
 from minipacs.errors import ControlError
 
 if TYPE_CHECKING:
@@ -75,17 +76,19 @@ class ControlServer:
                 follower.tell(line)
 
     def withdraw(self) -> None:
-        """Take no new clients, and free the place for the next node; those that are here stay."""
-        if self._server is not None and self._path is not None:
+        """Free the place for the next node; those who are here stay."""
+        if self._path is not None and self._inode is not None:
             with suppress(OSError):
                 if _inode(self._path) == self._inode:  # another node may have put its own there
                     self._path.unlink()
-            self._server.close()
-            self._server = None
+            self._inode = None
 
     async def stop(self) -> None:
         """Close everything at once."""
         self.withdraw()
+        if self._server is not None:
+            await finish_accepting(self._server)
+            self._server = None
         for client in list(self._clients):
             client.cut()
         await asyncio.sleep(0)  # in which the transports close their sockets

@@ -571,16 +571,38 @@ def test_a_node_that_cannot_tell_that_it_listens_leaves_no_socket(tmp_path: Path
     assert list((runtime / "minipacs").iterdir()) == []
 
 
-def test_the_place_is_free_for_the_next_node_before_the_port_is(tmp_path: Path, node: Node) -> None:
-    """The first still waits for its association to end when the second starts."""
-    with raw_peer(node.port) as peer:
+def test_the_place_is_free_for_the_next_node_before_the_last_one_has_ended(tmp_path: Path) -> None:
+    (tmp_path / "patient.toml").write_text("[timeouts]\nstop = 60\n")
+    config = str(tmp_path / "patient.toml")
+    with serving(tmp_path / "first", table(CT1), "--config", config) as first, raw_peer(first.port) as peer:
         peer.exchange(request("CT1", "MINIPACS").encode())
-        os.kill(node.child.pid, signal.SIGTERM)
-        wait_until(lambda: running_node("127.0.0.1", node.port) is None, within=PATIENCE, what="withdrawal")
-        with serving(tmp_path / "second", table(CT1), "--port", str(node.port)) as second:
-            assert node.child.wait(PATIENCE) == 0
+        os.kill(first.child.pid, signal.SIGTERM)
+        wait_until(lambda: running_node("127.0.0.1", first.port) is None, within=PATIENCE, what="withdrawal")
+        with serving(tmp_path / "second", table(CT1), "--port", str(first.port)) as second:
+            assert first.child.exit_code is None
+            assert status(second).pid == second.child.pid
+            peer.close()
+            assert first.child.wait(PATIENCE) == 0
             assert status(second).pid == second.child.pid
             assert warnings(second) == []
+
+
+def test_who_is_still_there_at_the_stop_is_closed_at_once(runtime: Path) -> None:
+    path = runtime / "minipacs" / "127.0.0.1:1.sock"
+
+    async def run(stack: ExitStack) -> list[bytes]:
+        server = ControlServer(lambda: pytest.fail("nobody asks for it"))
+        await server.start("127.0.0.1", 1)
+        clients = [
+            await asyncio.to_thread(following, path, stack),
+            await asyncio.to_thread(stack.enter_context, client(path)),
+        ]
+        await server.stop()
+        return [await asyncio.to_thread(received, connection) for connection in clients]
+
+    with ExitStack() as stack:
+        assert asyncio.run(run(stack)) == [b"", b""]
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("kind", ["silent", "half a request", "following", "following without reading"])
@@ -641,11 +663,12 @@ def test_a_request_may_come_in_pieces(node: Node, runtime: Path) -> None:
         assert json.loads(received(connection))["pid"] == node.child.pid
 
 
-def test_rubbish_after_the_request_to_follow_ends_it(node: Node, runtime: Path) -> None:
+@pytest.mark.parametrize("more", [b"more\n", b'{"ask":"follow"}\n', b'{"ask":"status"}\n', b"{"])
+def test_whatever_comes_after_the_request_to_follow_ends_it(more: bytes, node: Node, runtime: Path) -> None:
     with ExitStack() as stack:
         connection = following(socket_of(runtime, node), stack)
-        connection.sendall(b"more\n")
-        assert "error" in json.loads(received(connection))
+        connection.sendall(more)
+        assert json.loads(received(connection))["error"] == "one request a connection"
 
 
 def test_a_client_that_leaves_at_any_point_does_no_harm(node: Node, runtime: Path) -> None:
@@ -740,8 +763,9 @@ def test_who_does_not_read_is_dropped_and_who_reads_misses_nothing(runtime: Path
             while number - len(read) > 500:  # slower than the reader, and far too fast for who does not read
                 await asyncio.sleep(0.001)
         await reader
+        unread = await asyncio.to_thread(received, idle)
         await server.stop()
-        return received(idle)
+        return unread
 
     with ExitStack() as stack:
         unread = asyncio.run(run(stack))

@@ -19,6 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ARROWS = {
     "__init__": "association_record echo_result errors peers scp scu side_by_side",
     "__main__": "cli",
+    "accepting": "",
     "admission": "peers wire.associate",
     "ae_title": "escape",
     "association_record": "",
@@ -39,7 +40,7 @@ ARROWS = {
     ),
     "control_client": "association_record control_place errors node_status",
     "control_place": "errors",
-    "control_server": "association_record control_place errors node_status",
+    "control_server": "accepting association_record control_place errors node_status",
     "diagnosis": "",
     "echo_result": "peers",
     "errors": "",
@@ -47,8 +48,8 @@ ARROWS = {
     "file_watch": "",
     "flood": "",
     "listener": (
-        "admission ae_title association_record connection diagnosis errors escape flood node_status peers rules "
-        "settings tally timestamp wire.associate"
+        "accepting admission ae_title association_record connection diagnosis errors escape flood node_status peers "
+        "rules settings tally timestamp wire.associate"
     ),
     "log": "timestamp",
     "node_status": "association_record peers rules",
