@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SUFFIX = ".sock"
-_MOST_SOCKETS = 1_000
 
 
 def folder_to_serve() -> Path:
@@ -77,7 +76,7 @@ def sockets() -> Iterator[tuple[Path, str, int]]:
     for folder in dict.fromkeys(folders):
         with suppress(OSError, ControlError):
             check(folder)
-            for name in sorted(os.listdir(folder))[:_MOST_SOCKETS]:
+            for name in sorted(os.listdir(folder)):
                 address, _, port = name.removesuffix(_SUFFIX).rpartition(":")
                 if name.endswith(_SUFFIX) and address and port.isdecimal():
                     yield folder / name, address, int(port)

@@ -11,16 +11,17 @@ import asyncio
 import logging
 import os
 import socket
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
 from minipacs import control_place
+from minipacs.accepting import finish_accepting
 from minipacs.errors import ControlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from minipacs.association_record import AssociationRecord
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _MOST_CLIENTS = 16
 _MOST_FOLLOWERS = 12  # of them, so that there is always room to ask for the status
 _BACKLOG = 64
+_TRIES = 100  # a hundredth of a second each, for other nodes to get out of our way
 _MOST_OF_REQUEST = 4_096  # bytes
 _MOST_UNREAD = 1 << 20  # bytes that wait for a follower to read them
 _PATIENCE = 5.0  # seconds from the connection to the end of it, for all but followers
@@ -58,8 +60,11 @@ class ControlServer:
         try:
             self._path = control_place.folder_to_serve() / control_place.socket_name(address, port)
             control_place.make(self._path.parent)
-            sock, self._inode = _listening(self._path)
-            self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Client(self), sock=sock)
+            async with _alone_in(self._path.parent):
+                _sweep(self._path.parent)
+                sock, self._inode = _listening(self._path)
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_unix_server(lambda: _Client(self), sock=sock, backlog=_BACKLOG)
         except (ControlError, OSError) as error:
             logger.warning("no control socket, so that `minipacs status` does not see this node: %s", error)
 
@@ -71,17 +76,19 @@ class ControlServer:
                 follower.tell(line)
 
     def withdraw(self) -> None:
-        """Take no new clients, and free the place for the next node; those that are here stay."""
-        if self._server is not None and self._path is not None:
+        """Free the place for the next node; those who are here stay."""
+        if self._path is not None and self._inode is not None:
             with suppress(OSError):
                 if _inode(self._path) == self._inode:  # another node may have put its own there
                     self._path.unlink()
-            self._server.close()
-            self._server = None
+            self._inode = None
 
     async def stop(self) -> None:
         """Close everything at once."""
         self.withdraw()
+        if self._server is not None:
+            await finish_accepting(self._server)
+            self._server = None
         for client in list(self._clients):
             client.cut()
         await asyncio.sleep(0)  # in which the transports close their sockets
@@ -100,10 +107,14 @@ class ControlServer:
         self._followers.add(client)
         return True
 
+    def follows_no_more(self, client: _Client) -> None:
+        """Take note that it does not follow."""
+        self._followers.discard(client)
+
     def left(self, client: _Client) -> None:
         """Take note that it is gone."""
         self._clients.discard(client)
-        self._followers.discard(client)
+        self.follows_no_more(client)
 
 
 class _Request(msgspec.Struct, frozen=True):
@@ -117,10 +128,11 @@ class _Client(asyncio.Protocol):
         self._server = server
         self._received = b""
         self._is_served = False
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._timer = asyncio.get_running_loop().call_later(_PATIENCE, self.cut)
+        self._set_deadline()
         if not self._server.came(self):
             self._refuse(f"{_MOST_CLIENTS} clients are here, the most", is_busy=True)
 
@@ -139,7 +151,8 @@ class _Client(asyncio.Protocol):
             self._serve(line)
 
     def connection_lost(self, _: Exception | None) -> None:
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._server.left(self)
 
     def tell(self, line: bytes) -> None:
@@ -162,6 +175,7 @@ class _Client(asyncio.Protocol):
             self._send(msgspec.json.encode(self._server.status()))
             self._transport.close()
         elif self._server.follows(self):
+            assert self._timer is not None
             self._timer.cancel()
             self._send(b'{"event":"following"}')
         else:
@@ -169,15 +183,47 @@ class _Client(asyncio.Protocol):
 
     def _refuse(self, why: str, *, is_busy: bool = False) -> None:
         self._received = b""
+        self._server.follows_no_more(self)
         self._send(msgspec.json.encode({"error": why, "is_busy": is_busy}))
         self._transport.close()
+        self._set_deadline()
+
+    def _set_deadline(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(_PATIENCE, self.cut)
 
     def _send(self, line: bytes) -> None:
         self._transport.write(line + b"\n")
 
 
+@asynccontextmanager
+async def _alone_in(folder: Path) -> AsyncIterator[None]:
+    """Keep other nodes of ours that start from changing *folder*; one that was suspended there does not hold us up."""
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for _ in range(_TRIES):
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            await asyncio.sleep(0.01)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the sockets of nodes that did not live to do so."""
+    for path in folder.iterdir():
+        with suppress(OSError, ControlError):
+            if path.is_socket() and not _is_answered(path):
+                path.unlink()
+
+
 def _listening(path: Path) -> tuple[socket.socket, tuple[int, int]]:
-    """Return a socket that listens at *path*, in the place of a stale one, and the inode of its file.
+    """Return a socket that listens at *path*, and the inode of its file.
 
     It has its name only once it listens: who finds one that refuses knows that it is stale.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from minipacs.accepting import finish_accepting
 from minipacs.admission import Admission, admit
 from minipacs.ae_title import broken_rule
 from minipacs.connection import Connection
@@ -102,7 +103,7 @@ class Listener:
         """Take no new connections, give open associations a moment to end, then abort them."""
         self._is_stopping = True
         if self._server is not None:
-            await self._finish_accepting(self._server)
+            await finish_accepting(self._server)
         for connection in [c for c in self._connections if c not in self._associations]:
             connection.close()
         if not await self._wait_until_closed(self.timeouts.stop):
@@ -234,14 +235,6 @@ class Listener:
             near_miss=f"; it differs from {near} in capitals only" if near else "",
             detail=escape(str(admission.error)),
         )
-
-    async def _finish_accepting(self, server: asyncio.Server) -> None:
-        """Close the listening sockets; what was accepted becomes a connection first, or nobody would close it."""
-        for sock in server.sockets:
-            asyncio.get_running_loop().remove_reader(sock)
-        for _ in range(3):
-            await asyncio.sleep(0)
-        server.close()
 
     async def _wait_until_closed(self, seconds: float) -> bool:
         if not self._connections:

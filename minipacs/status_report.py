@@ -6,12 +6,14 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from minipacs.peers import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from minipacs.node_status import AssociationsStatus, NodeStatus, TableReload, TableStatus
+    from minipacs.node_status import AssociationsStatus, NodeStatus, TableReload
 
 _MOST_NAMED = 20
 
@@ -36,20 +38,20 @@ def status_as_text(status: NodeStatus, now: datetime | None = None) -> str:
     lines = [
         f"{status.ae_title} listening on {host}:{status.port}, up {_elapsed(status.started, now)} "
         f"(pid {status.pid}, minipacs {status.version})",
-        *_table(status.peers, now),
+        *_table(status, now),
         *_associations(status.associations, now),
     ]
     return "\n".join(lines)
 
 
-def _table(peers: TableStatus, now: datetime) -> Iterator[str]:
-    reload = peers.last_reload
+def _table(status: NodeStatus, now: datetime) -> Iterator[str]:
+    peers, reload = status.peers, status.peers.last_reload
     ago = f"{_local(reload.time)}, {_elapsed(reload.time, now)} ago"
     yield f"peers: {counted(peers.count)} from {_short(peers.file)}"
     yield f"  {_RESULTS[reload.result]}{_changes(reload)} ({ago})"
     yield from (f"  {fault}" for fault in reload.faults)
     if peers.watch_error is not None:
-        yield f"  changes are not seen by themselves ({peers.watch_error}): kill -HUP the node to read it"
+        yield f"  changes are not seen by themselves ({peers.watch_error}): kill -HUP {status.pid} to have it read"
     if not peers.count:
         yield "  nobody is admitted; begin with: minipacs peers add NAME TITLE@HOST:PORT"
 
@@ -72,7 +74,9 @@ def _associations(associations: AssociationsStatus, now: datetime) -> Iterator[s
     silent = associations.silent_connections
     yield f"ended: {counts}" + (f"; {_plural(silent, 'connection')} without a byte" if silent else "")
     for ended in reversed(associations.last):
-        yield f"  {_local(ended.time)}  {ended}"
+        yield f"  {_local(ended.time)}  {replace(ended, fix=None)}"
+        if ended.fix:
+            yield f"    fix: {ended.fix}"
 
 
 def _plural(count: int, one: str, many: str = "") -> str:

@@ -49,10 +49,12 @@ def test_a_kind_is_all_its_rows(tmp_path: Path) -> None:
 
 
 def test_without_a_code_all_are_listed_by_who_calls(tmp_path: Path) -> None:
-    we_call, we_are_called = explain(tmp_path).split("\n\n")
+    parts = explain(tmp_path).split("\n\n")
+    we_call, we_are_called, round_trip = parts
     assert we_call.startswith("When we call\n  unreachable.name  ")
     assert we_are_called.startswith("When we are called\n  admission.calling-ae-title  ")
-    lines = [line.strip() for line in [*we_call.splitlines()[1:], *we_are_called.splitlines()[1:]]]
+    assert round_trip.startswith("On a round trip\n  stranger.refused  ")
+    lines = [line.strip() for part in parts for line in part.splitlines()[1:]]
     assert [line.split(maxsplit=1) for line in lines] == [[row.code, row.seen] for row in CATALOGUE.values()]
 
 

@@ -19,6 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ARROWS = {
     "__init__": "association_record echo_callbacks echo_result errors peers scp scu side_by_side",
     "__main__": "cli",
+    "accepting": "",
     "admission": "peers wire.associate",
     "ae_title": "escape",
     "association_record": "",
@@ -60,7 +61,7 @@ ARROWS = {
     ),
     "control_client": "association_record control_place errors node_status",
     "control_place": "errors",
-    "control_server": "association_record control_place errors node_status",
+    "control_server": "accepting association_record control_place errors node_status",
     "diagnosis": "catalogue catalogue.round_trip catalogue.we_are_called catalogue.we_call",
     "echo_callbacks": "wire.associate wire.association",
     "echo_result": "peers",
@@ -73,8 +74,8 @@ ARROWS = {
     "leg": "diagnosis",
     "leg_report": "echo_result leg report roundtrip",
     "listener": (
-        "admission ae_title association_record connection diagnosis errors escape flood listening node_status "
-        "peers rules settings tally timestamp wire.associate"
+        "accepting admission ae_title association_record connection diagnosis errors escape flood listening "
+        "node_status peers rules settings tally timestamp wire.associate"
     ),
     "listening": "admission association_record diagnosis settings wire.associate wire.association",
     "log": "timestamp",

@@ -37,10 +37,12 @@ def section(title: str) -> str:
 
 
 def normalised(text: str) -> str:
-    """Without what differs from run to run: times, random titles, Orthanc's DCMTK, and white space at the ends."""
+    """Without what differs from run to run: times, processes, random titles, Orthanc's DCMTK, white space at the ends."""
     text = re.sub(r"NOBODY[0-9A-F]{10}", "NOBODY", text)
     text = re.sub(r"OFFIS_DCMTK_\d+|1\.2\.276\.0\.7230010\.3\.0\.3\.[\d.]+", "DCMTK", text)
-    return re.sub(r" *\d+\.\d+(?= ms|[,)}])|\d+\.\d+(?=ms;)", " #", text).strip()
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "#", text)
+    text = re.sub(r"(?<= )\d+ (d|h|min|s)( \d+ (h|min|s))?(?= ago| \()", "#", text)
+    return re.sub(r" *\d+\.\d+(?= ms|[,)}])|\d+\.\d+(?=ms;)|(?<=pid )\d+", " #", text).strip()
 
 
 class Shell:
