@@ -37,7 +37,7 @@ def section(title: str) -> str:
 
 
 def normalised(text: str) -> str:
-    """Without what differs from run to run: times, processes, random titles, Orthanc's DCMTK, white space at the ends."""
+    """Without what differs from run to run: times, processes, random titles, Orthanc's DCMTK, space at the ends."""
     text = re.sub(r"NOBODY[0-9A-F]{10}", "NOBODY", text)
     text = re.sub(r"OFFIS_DCMTK_\d+|1\.2\.276\.0\.7230010\.3\.0\.3\.[\d.]+", "DCMTK", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "#", text)
