@@ -23,8 +23,9 @@ _NAGIOS_WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 def leg_as_text(leg: Leg, outcome: str) -> str:
     """Return a leg in one line, and what to change in another; *outcome* is its own word for it, perhaps coloured."""
     time = "" if leg.ms is None else f"{leg.ms:.1f} ms"
+    code = f" [{leg.code}]" if leg.code and leg.standing is not Standing.PASSED else ""
     padding = " " * (11 - len(leg.outcome))
-    lines = [f"  {leg.leg:10}  {outcome}{padding}  {time:>10}  {leg.reason}".rstrip()]
+    lines = [f"  {leg.leg:10}  {outcome}{padding}  {time:>10}  {leg.reason}{code}".rstrip()]
     if leg.fix:
         lines.append(f"    fix: {leg.fix}")
     return "\n".join(lines)

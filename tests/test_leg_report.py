@@ -46,7 +46,7 @@ def round_trip(verdict: Verdict, *legs: Leg, enforced: bool | None = True) -> Ro
     [
         (OUT, "  out         success          1.2 ms  ORTHANC answered"),
         (REGISTERED, "  registered  skipped                  without --orthanc"),
-        (IN, "  in          rejected         3.0 ms  not there\n    fix: add it"),
+        (IN, "  in          rejected         3.0 ms  not there [a.b]\n    fix: add it"),
     ],
 )
 def test_a_leg_is_a_line_and_a_fix(leg: Leg, text: str) -> None:

@@ -11,23 +11,16 @@ from typing import Any
 
 import pytest
 
-from minipacs.diagnosis import CATALOGUE
 from minipacs.verdict import Verdict
 
 from .fakes import (
     Behaviour,
-    answers_another_message,
-    answers_with_status,
     behaves,
-    closes_at_once,
     faking,
     in_turn,
     keeps_silent,
-    never_answers_the_echo,
     refuses_verification,
     rejects,
-    speaks_http,
-    speaks_tls,
 )
 from .peers.dcmtk import ECHOSCU, STORESCP, echoscu, storescp
 from .peers.node import MINIPACS, environment, run_minipacs, serving, table
@@ -580,107 +573,7 @@ def test_two_nodes_ping_each_other(tmp_path: Path) -> None:
         assert b.events()[0]["calling_ae_title"] == "A"
 
 
-# --- what Orthanc says when its echo does not arrive ----------------------------------------------------------------
-
-CORRECT = 'correct "minipacs" in Orthanc: we are {wanted}'
-CONNECTING = 'DicomAssociation - connecting to AET "MINIPACS": '
-ECHOING = 'DicomAssociation - C-ECHO to AET "MINIPACS": '
-
-ORTHANC_SAYS: dict[str, tuple[Behaviour, str, str]] = {
-    "orthanc.no-context": (
-        refuses_verification(3),
-        'what answers where Orthanc has "minipacs" does not accept Verification: '
-        "DicomUserConnection: No acceptable presentation context for modality",
-        CORRECT,
-    ),
-    "orthanc.rejected": (
-        rejects(1, 1, 3),
-        f'another node than this one rejects Orthanc where it has "minipacs": {CONNECTING}DUL Association Rejected',
-        CORRECT,
-    ),
-    "orthanc.no-response": (
-        never_answers_the_echo,
-        'what answers where Orthanc has "minipacs" accepts and does not answer the echo: '
-        f"{ECHOING}DIMSE No data available (timeout in non-blocking mode)",
-        CORRECT,
-    ),
-    "orthanc.silence": (
-        keeps_silent,
-        'what answers where Orthanc has "minipacs" takes the connection and says nothing: '
-        f"{CONNECTING}DUL network read timeout",
-        CORRECT,
-    ),
-    "orthanc.no-dicom": (
-        speaks_http,
-        'what answers where Orthanc has "minipacs" speaks another protocol than DICOM: '
-        f"{CONNECTING}Unrecognized PDU type: 48",
-        CORRECT,
-    ),
-    "orthanc.tls": (
-        speaks_tls,
-        'what answers where Orthanc has "minipacs" speaks TLS, and Orthanc calls it in plain: '
-        f"{CONNECTING}Unrecognized PDU type: 15",
-        CORRECT + ", in plain",
-    ),
-    "orthanc.aborted": (
-        closes_at_once,
-        f'Orthanc gets no association where it has "minipacs": {CONNECTING}'
-        "Peer aborted Association (or never connected)",
-        CORRECT + "; its UseDicomTls has to be false for a plain port; open TCP port {port} in the firewalls between",
-    ),
-    "orthanc.failure": (
-        answers_with_status(0x0122),
-        'what answers where Orthanc has "minipacs" answers its echo with a failure',
-        CORRECT,
-    ),
-    "orthanc.other": (
-        answers_another_message,
-        f"Orthanc could not echo us: {ECHOING}DIMSE: Unexpected Response MsgId: 9 (expected: 1)",
-        'see its log; we are {wanted}, as "minipacs"',
-    ),
-}
-
-
-@pytest.mark.parametrize("code", ORTHANC_SAYS)
-def test_what_orthanc_says_is_explained(knowing_strict: Path, strict: Orthanc, port: int, code: str) -> None:
-    behaviour, reason, fix = ORTHANC_SAYS[code]
-    with faking(behaviour) as fake:
-        strict.register("minipacs", "MINIPACS", "127.0.0.1", fake.peer.port or 0)
-        arguments = ("--port", port, "--orthanc", strict.url, "--timeout", 4)
-        result = round_trip(knowing_strict, "orthanc", *arguments)
-    leg = result.legs["in"]
-    assert leg["outcome"] == "not-arrived"
-    assert leg["reason"] == reason
-    assert leg["fix"] == fix.format(wanted=f"MINIPACS@127.0.0.1:{port}", port=port)
-
-
-@pytest.mark.parametrize(
-    ("host", "code", "reason", "fix"),
-    [
-        (
-            "no-such-host.invalid",
-            "orthanc.name",
-            f'Orthanc does not resolve the host that it has for "minipacs": {CONNECTING}'
-            "Attempt to connect to unknown host: no-such-host.invalid",
-            'in Orthanc, give "minipacs" an IP address: we are {wanted}',
-        ),
-        (
-            "::1",
-            "orthanc.address",
-            f'Orthanc does not take the address that it has for "minipacs": {CONNECTING}'
-            "Illegal service parameter: ::1:{port}",
-            'in Orthanc, give "minipacs" an IPv4 address or a host name: we are {wanted}',
-        ),
-    ],
-)
-def test_the_host_that_orthanc_has_is_explained(
-    knowing_strict: Path, strict: Orthanc, port: int, host: str, code: str, reason: str, fix: str
-) -> None:
-    assert code in CATALOGUE
-    strict.register("minipacs", "MINIPACS", host, port)
-    leg = round_trip(knowing_strict, "orthanc", "--port", port, "--orthanc", strict.url).legs["in"]
-    assert (leg["outcome"], leg["reason"]) == ("not-arrived", reason.format(port=port))
-    assert leg["fix"] == fix.format(wanted=f"MINIPACS@127.0.0.1:{port}")
+# --- what Orthanc says -----------------------------------------------------------------------------------------------
 
 
 def test_an_orthanc_that_wants_more_than_an_echo_is_told(folder: Path, port: int, tmp_path: Path) -> None:

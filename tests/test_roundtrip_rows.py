@@ -1,0 +1,275 @@
+"""The rows of the catalogue for a round trip: for each the peer, or the Orthanc, that brings it about; all its words."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from minipacs import Peer
+from minipacs.diagnosis import ROUND_TRIP
+from minipacs.leg import Leg
+from minipacs.orthanc import Orthanc as RestAPI
+from minipacs.roundtrip import Plan, RoundTripRun
+from minipacs.settings import Settings
+
+from . import fakes
+from .peers.dcmtk import STORESCP, storescp
+from .peers.node import table
+from .peers.orthanc import ORTHANC, Orthanc
+from .peers.ports import free_port
+from .peers.required import required
+
+pytestmark = required(ORTHANC, STORESCP)
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Orthanc]:
+    with Orthanc(tmp_path_factory.mktemp("orthanc"), minipacs_port=port) as orthanc:
+        yield orthanc
+
+
+@dataclass
+class Scene:
+    """What a proof may use."""
+
+    orthanc: Orthanc
+    port: int
+    folder: Path
+
+    def legs(self, peer: Peer | None = None, **plan: object) -> dict[str, Leg]:
+        """Run a round trip in this process, and return its legs."""
+        (self.folder / "peers.toml").write_text(table({"name": "orthanc", "ae_title": "ORTHANC"}))
+        settings = Settings(port=self.port, peers=self.folder / "peers.toml")
+        peer = peer or Peer("orthanc", "ORTHANC", "127.0.0.1", self.orthanc.dicom_port)
+        legs: dict[str, Leg] = {}
+        run = RoundTripRun(
+            peer,
+            settings,
+            Plan(**plan),  # type: ignore[arg-type]
+            lambda leg: legs.update({leg.leg: leg}),
+            lambda _: None,
+        )
+        run.run()
+        return legs
+
+    def rest(self) -> RestAPI:
+        return RestAPI(self.orthanc.url)
+
+    def has(self, ae_title: str = "MINIPACS", host: str = "127.0.0.1", port: int | None = None) -> None:
+        """Let Orthanc have us so."""
+        self.orthanc.register("minipacs", ae_title, host, port or self.port)
+
+
+def stranger(*behaviours: fakes.Behaviour) -> Callable[[Scene], Leg]:
+    def run(scene: Scene) -> Leg:
+        with fakes.faking(fakes.in_turn(*behaviours)) as fake:
+            return scene.legs(fake.peer)["stranger"]
+
+    return run
+
+
+def registered(scene: Scene) -> Leg:
+    return scene.legs(orthanc=scene.rest())["registered"]
+
+
+def right(scene: Scene) -> Leg:
+    scene.has()
+    return registered(scene)
+
+
+def wrong(scene: Scene) -> Leg:
+    scene.has(host="10.1.2.3", port=104)
+    return registered(scene)
+
+
+def missing(scene: Scene) -> Leg:
+    scene.has()
+    scene.orthanc.unregister("minipacs")
+    return registered(scene)
+
+
+def unknown(scene: Scene) -> Leg:
+    return scene.legs(orthanc=RestAPI(f"http://127.0.0.1:{scene.orthanc.dicom_port}/"), timeout=5.0)["registered"]
+
+
+def silence(scene: Scene) -> Leg:
+    return scene.legs(wait_inbound=0.2)["in"]
+
+
+def elsewhere(scene: Scene) -> Leg:
+    with storescp(scene.folder / "other", ae_title="MINIPACS") as other:
+        scene.has(port=other.port)
+        return scene.legs(orthanc=scene.rest())["in"]
+
+
+def nobody_listens(scene: Scene) -> Leg:
+    scene.has(port=free_port())
+    return scene.legs(orthanc=scene.rest())["in"]
+
+
+def at(host: str) -> Callable[[Scene], Leg]:
+    def run(scene: Scene) -> Leg:
+        scene.has(host=host)
+        return scene.legs(orthanc=scene.rest())["in"]
+
+    return run
+
+
+def answered_by(behaviour: fakes.Behaviour) -> Callable[[Scene], Leg]:
+    """Orthanc has somebody else's port for us, and whoever listens there behaves that way."""
+
+    def run(scene: Scene) -> Leg:
+        with fakes.faking(behaviour) as fake:
+            scene.has(port=fake.peer.port)
+            return scene.legs(orthanc=scene.rest(), timeout=5.0)["in"]
+
+    return run
+
+
+CORRECT = 'correct "minipacs" in Orthanc: we are MINIPACS@127.0.0.1:{port}'
+CONNECTING = 'DicomAssociation - connecting to AET "MINIPACS": '
+ECHOING = 'DicomAssociation - C-ECHO to AET "MINIPACS": '
+REGISTER = (
+    "minipacs orthanc register --orthanc {url}; or in its configuration: "
+    '"DicomModalities": {{ "minipacs": ["MINIPACS", "127.0.0.1", {port}] }}'
+)
+
+# Code → how it is brought about, its reason and its fix.
+PROOFS: dict[str, tuple[Callable[[Scene], Leg], str, str]] = {
+    "stranger.refused": (
+        stranger(fakes.behaves, fakes.rejects(1, 1, 3)),
+        "FAKE refuses NOBODY, whom it cannot know: our own echo shows that it knows MINIPACS",
+        "",
+    ),
+    "stranger.admitted": (
+        stranger(fakes.behaves, fakes.behaves),
+        "FAKE lets NOBODY echo, whom it cannot know: it lets anybody, and our own echo does not show that it knows "
+        "MINIPACS",
+        "have its registration read (Orthanc: --orthanc URL); or have FAKE refuse strangers: in Orthanc "
+        '"DicomAlwaysAllowEcho": false and every other DicomAlwaysAllow* false',
+    ),
+    "stranger.unclear": (
+        stranger(fakes.behaves, fakes.rejects(2, 3, 2)),
+        "FAKE neither admitted nor refused NOBODY, whom it cannot know: the peer has as many associations as it takes "
+        "(rejected 2/3/2)",
+        "try again",
+    ),
+    "registered.right": (
+        right,
+        '{url} has MINIPACS@127.0.0.1:{port} as "minipacs"; every service is allowed',
+        "",
+    ),
+    "registered.wrong": (
+        wrong,
+        '{url} has MINIPACS@10.1.2.3:104 as "minipacs": host is 10.1.2.3, not 127.0.0.1; port is 104, not {port}',
+        REGISTER,
+    ),
+    "registered.missing": (missing, "{url} has nobody called MINIPACS", REGISTER),
+    "registered.unknown": (
+        unknown,
+        "what Orthanc has for us cannot be read: http://127.0.0.1:{dicom_port} cannot be reached",
+        "check --orthanc URL, the user name and the password",
+    ),
+    "in.silence": (
+        silence,
+        "ORTHANC did not call within 0.2 s",
+        "on ORTHANC: register AE title MINIPACS at 127.0.0.1 port {port}; open TCP port {port} in the firewalls "
+        "between; and press Test Echo there while minipacs waits",
+    ),
+    "in.elsewhere": (
+        elsewhere,
+        'Orthanc says that its echo of "minipacs" succeeded, and it did not arrive here: something else answers there',
+        CORRECT,
+    ),
+    "orthanc.refused": (
+        nobody_listens,
+        f'nothing listens where Orthanc has "minipacs": {CONNECTING}TCP Initialization Error: Connection refused',
+        CORRECT + ", as seen from this machine; where Orthanc runs in a container or on another machine, have the node "
+        "listen on an address that it reaches (--host), and name it (--our-address)",
+    ),
+    "orthanc.name": (
+        at("no-such-host.invalid"),
+        f'Orthanc does not resolve the host that it has for "minipacs": {CONNECTING}'
+        "Attempt to connect to unknown host: no-such-host.invalid",
+        'in Orthanc, give "minipacs" an IP address: we are MINIPACS@127.0.0.1:{port}',
+    ),
+    "orthanc.address": (
+        at("::1"),
+        f'Orthanc does not take the address that it has for "minipacs": {CONNECTING}'
+        "Illegal service parameter: ::1:{port}",
+        'in Orthanc, give "minipacs" an IPv4 address or a host name: we are MINIPACS@127.0.0.1:{port}',
+    ),
+    "orthanc.no-context": (
+        answered_by(fakes.refuses_verification(3)),
+        'what answers where Orthanc has "minipacs" does not accept Verification: '
+        "DicomUserConnection: No acceptable presentation context for modality",
+        CORRECT,
+    ),
+    "orthanc.rejected": (
+        answered_by(fakes.rejects(1, 1, 3)),
+        f'another node than this one rejects Orthanc where it has "minipacs": {CONNECTING}DUL Association Rejected',
+        CORRECT,
+    ),
+    "orthanc.no-response": (
+        answered_by(fakes.never_answers_the_echo),
+        'what answers where Orthanc has "minipacs" accepts and does not answer the echo: '
+        f"{ECHOING}DIMSE No data available (timeout in non-blocking mode)",
+        CORRECT,
+    ),
+    "orthanc.silence": (
+        answered_by(fakes.keeps_silent),
+        'what answers where Orthanc has "minipacs" takes the connection and says nothing: '
+        f"{CONNECTING}DUL network read timeout",
+        CORRECT,
+    ),
+    "orthanc.no-dicom": (
+        answered_by(fakes.speaks_http),
+        'what answers where Orthanc has "minipacs" speaks another protocol than DICOM: '
+        f"{CONNECTING}Unrecognized PDU type: 48",
+        CORRECT,
+    ),
+    "orthanc.tls": (
+        answered_by(fakes.speaks_tls),
+        'what answers where Orthanc has "minipacs" speaks TLS, and Orthanc calls it in plain: '
+        f"{CONNECTING}Unrecognized PDU type: 15",
+        CORRECT + ", in plain",
+    ),
+    "orthanc.aborted": (
+        answered_by(fakes.closes_at_once),
+        f'Orthanc gets no association where it has "minipacs": {CONNECTING}'
+        "Peer aborted Association (or never connected)",
+        CORRECT + "; its UseDicomTls has to be false for a plain port; open TCP port {port} in the firewalls between",
+    ),
+    "orthanc.failure": (
+        answered_by(fakes.answers_with_status(0x0122)),
+        'what answers where Orthanc has "minipacs" answers its echo with a failure',
+        CORRECT,
+    ),
+    "orthanc.other": (
+        answered_by(fakes.answers_another_message),
+        f"Orthanc could not echo us: {ECHOING}DIMSE: Unexpected Response MsgId: 9 (expected: 1)",
+        'see its log; we are MINIPACS@127.0.0.1:{port}, as "minipacs"',
+    ),
+}
+
+
+@pytest.mark.parametrize("code", [row.code for row in ROUND_TRIP])
+def test_each_row_is_told_of_what_brings_it_about(code: str, orthanc: Orthanc, port: int, tmp_path: Path) -> None:
+    assert code in PROOFS, "no test brings this row about: add how to PROOFS"
+    run, reason, fix = PROOFS[code]
+    leg = run(Scene(orthanc, port, tmp_path))
+    facts = {"url": orthanc.url, "port": port, "dicom_port": orthanc.dicom_port}
+    assert leg.code == code
+    assert re.sub("NOBODY[0-9A-F]{10}", "NOBODY", leg.reason) == reason.format(**facts)
+    assert leg.fix == fix.format(**facts)
+
+
+def test_there_is_no_proof_without_a_row() -> None:
+    assert set(PROOFS) == {row.code for row in ROUND_TRIP}
