@@ -52,15 +52,15 @@ _ASSOCIATING = (
         "no-association.silence",
         "TCP opens, then silence",
         "connected, but no answer to the association request within {timeout:g} s",
-        "check that port {port} is the peer's DICOM port; it may want TLS (--tls), be another kind of "
-        "service, or be blocked by another client: try again, and ask its administrator for stuck associations",
+        "check that port {port} is the peer's DICOM port; it may want TLS (--tls), be another kind of service, "
+        "or be blocked by another client: try again, and ask its administrator for stuck associations",
     ),
     Row(
         "no-association.closed",
         "TCP opens, then a close or reset in place of an answer",
         "connected, but the peer closed the connection without an answer to the association request",
-        "check that port {port} is the peer's DICOM port; it may want TLS (--tls), have an IP access "
-        "list (register {local_host} there), or be a load balancer with nothing behind it",
+        "check that port {port} is the peer's DICOM port; it may want TLS (--tls), have an IP access list "
+        "(register {local_host} there), or be a load balancer with nothing behind it",
     ),
     Row(
         "no-association.http",
