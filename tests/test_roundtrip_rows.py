@@ -1,4 +1,4 @@
-"""The rows of the catalogue for a round trip: for each the peer, or the Orthanc, that brings it about; all its words."""
+"""The rows of the catalogue for a round trip: for each the peer or Orthanc that brings it about, and all its words."""
 
 import re
 from collections.abc import Callable, Iterator
