@@ -90,7 +90,7 @@ _ROWS = (
     Row(
         "no-association.tls",
         "port {port} speaks TLS, and we called it in plain",
-        "use the peer's port for plain DICOM, or switch TLS off there",
+        "set tls = true for the peer (minipacs echo --tls), or use its port for plain DICOM",
     ),
     Row(
         "no-association.noise",
@@ -282,7 +282,7 @@ _ROWS = (
     Row(
         "inbound.tls",
         "TLS on the plain DICOM port",
-        "on the peer: switch TLS off for this node",
+        "on the peer: switch TLS off for this node{or_tls}",
     ),
     Row(
         "inbound.noise",
@@ -339,6 +339,168 @@ _ROWS = (
         "{calling} closed the connection without releasing the association",
         "it works, but have the peer release its associations",
     ),
+    # --- TLS: we call
+    Row(
+        "tls.plain",
+        "port {port} does not speak TLS, and we called it by TLS",
+        "unset tls for the peer, or set its port to the one for TLS; 2762 is the registered one",
+    ),
+    Row(
+        "tls.silence",
+        "connected, but no end of the TLS handshake within {timeout:g} s",
+        "unset tls for the peer if port {port} is its plain one; else it hangs, or another client blocks it: try again",
+    ),
+    Row(
+        "tls.closed",
+        "connected, but the peer closed the connection in the middle of the TLS handshake",
+        "unset tls for the peer if port {port} is its plain one; else see its log: it may refuse our certificate, or "
+        "{local_host}",
+    ),
+    Row(
+        "tls.closed-at-association",
+        "the TLS handshake was done, but the peer closed the connection without an answer to the association request",
+        "see the peer's log: in TLS 1.3 it may refuse our certificate as late as that; or register {local_host} there",
+    ),
+    Row(
+        "tls.certificate-required",
+        "{called} requires a certificate of ours",
+        "set certificate and key under [tls] in minipacs.toml, and let {called} trust the CA of that certificate",
+    ),
+    Row(
+        "tls.our-ca-unknown",
+        "{called} does not trust the CA of our certificate",
+        "on {called}: add the certificate of that CA to the trusted ones (Orthanc: DicomTlsTrustedCertificates; DCMTK: "
+        "+cf); or set certificate and key under [tls] in minipacs.toml to those of a CA that it trusts",
+    ),
+    Row(
+        "tls.our-certificate-expired",
+        "{called} finds our certificate expired",
+        "renew certificate under [tls] in minipacs.toml; if it is still valid, set the clock of {called}",
+    ),
+    Row(
+        "tls.our-certificate-refused",
+        "{called} refuses our certificate: {detail}",
+        "see the log of {called}; set certificate and key under [tls] in minipacs.toml to some that it takes",
+    ),
+    Row(
+        "tls.their-ca-unknown",
+        "we do not trust the CA of the certificate of {called}: {detail}",
+        "add the certificate of that CA to trusted under [tls] in minipacs.toml; if it is there, let {called} show the "
+        "certificates between as well",
+    ),
+    Row(
+        "tls.their-certificate-expired",
+        "the certificate of {called} has expired",
+        "on {called}: renew its certificate (Orthanc: DicomTlsCertificate); if it is still valid, set the clock of "
+        "this machine",
+    ),
+    Row(
+        "tls.their-certificate-not-yet-valid",
+        "the certificate of {called} is not valid yet",
+        "set the clock of this machine; if it is right, replace the certificate on {called}",
+    ),
+    Row(
+        "tls.their-certificate-refused",
+        "the certificate of {called} is not valid: {detail}",
+        "on {called}: replace its certificate (Orthanc: DicomTlsCertificate)",
+    ),
+    Row(
+        "tls.name",
+        "the certificate of {called} is another's: {detail}",
+        "set host of the peer to a name that is in its certificate, or tls_name to that name; or on {called}: use a "
+        "certificate for {host}",
+    ),
+    Row(
+        "tls.no-common-version",
+        "{called} and we have no version of TLS in common",
+        'set minimum_version = "1.2" under [tls] in minipacs.toml; or on {called}: enable TLS 1.2 or 1.3',
+    ),
+    Row(
+        "tls.no-common-cipher",
+        "{called} and we have no cipher suite of TLS in common",
+        "on {called}: enable ECDHE with AES-GCM, as the BCP 195 profiles of DICOM have it",
+    ),
+    Row(
+        "tls.other",
+        "TLS with {called} failed: {detail}",
+        "see the log of {called}",
+    ),
+    # --- TLS: we are called
+    Row(
+        "tls-inbound.plain",
+        "plain DICOM on the port for TLS",
+        "on the peer: switch TLS on for this node{or_plain}",
+    ),
+    Row(
+        "tls-inbound.silence",
+        "the TLS handshake was not finished within {timeout:g} s",
+        "see what runs at {address}, and the network between: it stopped in the middle",
+    ),
+    Row(
+        "tls-inbound.closed",
+        "the connection closed in the middle of the TLS handshake",
+        "see what runs at {address}: a port scan or a health check, or a peer that does not trust our certificate and "
+        "does not say so",
+    ),
+    Row(
+        "tls-inbound.no-certificate",
+        "the peer shows no certificate, and we require one",
+        "on the peer: set its certificate and key (Orthanc: DicomTlsCertificate and DicomTlsPrivateKey; DCMTK: +tls); "
+        "or here: require_client_certificate = false under [tls] in minipacs.toml",
+    ),
+    Row(
+        "tls-inbound.their-ca-unknown",
+        "we do not trust the CA of the peer's certificate: {detail}",
+        "add the certificate of that CA to trusted under [tls] in minipacs.toml; if it is there, let the peer show the "
+        "certificates between as well",
+    ),
+    Row(
+        "tls-inbound.their-certificate-expired",
+        "the peer's certificate has expired",
+        "on the peer: renew its certificate; if it is still valid, set the clock of this machine",
+    ),
+    Row(
+        "tls-inbound.their-certificate-not-yet-valid",
+        "the peer's certificate is not valid yet",
+        "set the clock of this machine; if it is right, replace the certificate on the peer",
+    ),
+    Row(
+        "tls-inbound.their-certificate-refused",
+        "the peer's certificate is not valid: {detail}",
+        "on the peer: replace its certificate",
+    ),
+    Row(
+        "tls-inbound.our-ca-unknown",
+        "the peer does not trust the CA of our certificate",
+        "on the peer: add the certificate of that CA to the trusted ones (Orthanc: DicomTlsTrustedCertificates; DCMTK: "
+        "+cf)",
+    ),
+    Row(
+        "tls-inbound.our-certificate-expired",
+        "the peer finds our certificate expired",
+        "renew certificate under [tls] in minipacs.toml; if it is still valid, set the clock of the peer",
+    ),
+    Row(
+        "tls-inbound.our-certificate-refused",
+        "the peer refuses our certificate: {detail}",
+        "see the peer's log; certificate under [tls] in minipacs.toml has to hold the name or address by which the "
+        "peer calls us",
+    ),
+    Row(
+        "tls-inbound.no-common-version",
+        "the peer and we have no version of TLS in common",
+        "on the peer: enable TLS 1.2 or 1.3; or here: set minimum_version under [tls] in minipacs.toml",
+    ),
+    Row(
+        "tls-inbound.no-common-cipher",
+        "the peer and we have no cipher suite of TLS in common",
+        "on the peer: enable ECDHE with AES-GCM, as the BCP 195 profiles of DICOM have it",
+    ),
+    Row(
+        "tls-inbound.other",
+        "TLS failed: {detail}",
+        "see the peer's log",
+    ),
 )
 
 CATALOGUE: Mapping[str, Row] = {row.code: row for row in _ROWS}
@@ -364,3 +526,8 @@ def target(ae_title: str, address: str) -> str:
     """Return ``TITLE@HOST:PORT`` as one word of a shell; PORT stands for itself, for we do not see where it listens."""
     host = f"[{address}]" if ":" in address else address
     return shlex.quote(f"{ae_title}@{host}:PORT")
+
+
+def elsewhere(port: int | None, what: str) -> str:
+    """Return the end of a fix that names the port where we speak *what*; nothing when we do not."""
+    return "" if port is None else f", or let it call port {port}, where we speak {what}"

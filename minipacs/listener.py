@@ -21,8 +21,10 @@ from minipacs.errors import ListenError
 from minipacs.escape import escape
 from minipacs.flood import Flood
 from minipacs.rules import network_text
+from minipacs.tls_connection import TLSConnection
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from minipacs.association_record import AssociationRecord
@@ -42,6 +44,11 @@ class Listener:
         settings: who we are, deadlines and limits.
         peers: returns the table that is in force now.
         on_end: told of each association at its end.
+        tls: the context by which peers are answered on the port for TLS; None: there is no such port.
+
+    Attributes:
+        port: the port for plain DICOM that is really bound, once it listens; None when there is none.
+        tls_port: the one for TLS.
     """
 
     def __init__(
@@ -49,14 +56,18 @@ class Listener:
         settings: Settings,
         peers: Callable[[], PeerTable],
         on_end: Callable[[AssociationRecord], None] = lambda _: None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self.port: int | None = None
+        self.tls_port: int | None = None
         self.timeouts = settings.timeouts
         self.limits = settings.limits
         self._settings = settings
         self._peers = peers
         self._on_end = on_end
         self._flood = Flood()
-        self._server: asyncio.Server | None = None
+        self._tls = tls
+        self._servers: list[asyncio.Server] = []
         self._connections: dict[Connection, None] = {}  # in the order in which they came
         self._waiting: dict[Connection, None] = {}  # those without an association
         self._associations: set[Connection] = set()
@@ -65,31 +76,44 @@ class Listener:
         self._all_closed = asyncio.Event()
 
     async def start(self) -> int:
-        """Listen; return the port that is really bound.
+        """Listen; return the port that is really bound: the one for TLS where that is the only one.
 
         Raises:
             ListenError: it cannot be; the message says why and what to do.
         """
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._log_loop_error)
-        host, port = self._settings.host, self._settings.port
+        tls = self._settings.tls
+        if not tls.only:
+            self.port = await self._listen(self._settings.port, "--port", lambda: Connection(self))
+        if tls.port is not None and (context := self._tls) is not None:
+            where = "port under [tls]"
+            self.tls_port = await self._listen(tls.port, where, lambda: TLSConnection(self, context))
+        port = self.tls_port if self.port is None else self.port
+        assert port is not None, "neither plain DICOM nor TLS"
+        return port
+
+    async def _listen(self, port: int, where: str, connection: Callable[[], Connection]) -> int:
+        """Open a port, of which the settings tell *where*."""
+        loop = asyncio.get_running_loop()
+        host = self._settings.host
         try:
             # A name may have several addresses; with a port of the system's choice each would get another.
             addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             hosts = list(dict.fromkeys(str(address[4][0]) for address in addresses))
-            self._server = await loop.create_server(
-                lambda: Connection(self), hosts if port else hosts[:1], port, backlog=_BACKLOG
-            )
+            server = await loop.create_server(connection, hosts if port else hosts[:1], port, backlog=_BACKLOG)
         except OSError as error:
-            raise ListenError(_cannot_listen(host, port, error)) from None
-        bound: int = self._server.sockets[0].getsockname()[1]
+            for server in self._servers:
+                server.close()
+            raise ListenError(_cannot_listen(host, port, error, where)) from None
+        self._servers.append(server)
+        bound: int = server.sockets[0].getsockname()[1]
         return bound
 
     async def stop(self) -> None:
         """Take no new connections, give open associations a moment to end, then abort them."""
         self._is_stopping = True
-        if self._server is not None:
-            await self._finish_accepting(self._server)
+        await self._finish_accepting()
         for connection in [c for c in self._connections if c not in self._associations]:
             connection.close()
         if not await self._wait_until_closed(self.timeouts.stop):
@@ -191,13 +215,15 @@ class Listener:
             detail=escape(str(admission.error)),
         )
 
-    async def _finish_accepting(self, server: asyncio.Server) -> None:
+    async def _finish_accepting(self) -> None:
         """Close the listening sockets; what was accepted becomes a connection first, or nobody would close it."""
-        for sock in server.sockets:
-            asyncio.get_running_loop().remove_reader(sock)
+        for server in self._servers:
+            for sock in server.sockets:
+                asyncio.get_running_loop().remove_reader(sock)
         for _ in range(3):
             await asyncio.sleep(0)
-        server.close()
+        for server in self._servers:
+            server.close()
 
     async def _wait_until_closed(self, seconds: float) -> bool:
         if not self._connections:
@@ -230,12 +256,14 @@ class Listener:
             logger.log(level, "%s", context.get("message"), exc_info=error)
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> str:
+def _cannot_listen(host: str, port: int, error: OSError, where: str) -> str:
     place = f"cannot listen on {host} port {port}"
     if error.errno == errno.EADDRINUSE:
-        return f"{place}: the port is in use; stop what listens there, or choose another with --port"
+        return f"{place}: the port is in use; stop what listens there, or choose another with {where}"
     if error.errno == errno.EACCES:
-        return f"{place}: ports below 1024 need privileges; choose another with --port (11112 is DICOM's own)"
+        return (
+            f"{place}: ports below 1024 need privileges; choose another with {where} (11112 and 2762 are DICOM's own)"
+        )
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{place}: that is not an address of this machine; choose one with --host (0.0.0.0: all of them)"
     if isinstance(error, socket.gaierror):

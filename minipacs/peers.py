@@ -28,6 +28,8 @@ class Peer(Struct, frozen=True):
         host: IP address or host name where we call it; None for a peer that only calls us.
         port: TCP port where we call it; None together with *host*.
         allow_from: IP addresses and networks from which it may call; empty: any.
+        tls: whether we call it by TLS.
+        tls_name: the host name or IP address in its certificate, where that is not *host*.
 
     Raises:
         ValueError: a value breaks the rule for its field, which the message names.
@@ -38,6 +40,8 @@ class Peer(Struct, frozen=True):
     host: str | None = None
     port: int | None = None
     allow_from: tuple[rules.Network, ...] = ()
+    tls: bool = False
+    tls_name: str | None = None
 
     def __post_init__(self) -> None:
         """Check and normalise every field."""
@@ -47,6 +51,9 @@ class Peer(Struct, frozen=True):
         if self.host is not None or self.port is not None:
             self._keep("host", rules.host)
             self._keep("port", rules.port)
+        self._keep("tls", rules.boolean)
+        if self.tls_name is not None:
+            self._keep("tls_name", rules.host)
         force_setattr(self, "allow_from", tuple(self._checked("allow_from", rules.network, n) for n in self.allow_from))
 
     def __str__(self) -> str:
@@ -164,6 +171,16 @@ def _host_and_port_together(fields: object) -> None:
         raise Invalid(f"must have {missing} beside {given}, or neither")
 
 
+def _tls_of_one_that_we_call(fields: object) -> None:
+    """What was written down and would mean nothing was meant otherwise."""
+    if not isinstance(fields, dict):
+        return
+    if fields.get("tls") is True and "host" not in fields:
+        raise Invalid("must have host and port beside tls, which is how we call it")
+    if "tls_name" in fields and fields.get("tls") is not True:
+        raise Invalid("must have tls = true beside tls_name")
+
+
 def _names(peers: object) -> None:
     faults: list[Invalid] = []
     for name in peers if isinstance(peers, dict) else ():
@@ -194,12 +211,15 @@ def _to_table(content: dict[str, Any]) -> PeerTable:
 
 _PEER = toml_file.every(
     _host_and_port_together,
+    _tls_of_one_that_we_call,
     toml_file.table(
         {
             Required("ae_title"): rules.ae_title,
             Optional("host"): rules.host,
             Optional("port"): rules.port,
             Optional("allow_from"): _networks,
+            Optional("tls"): rules.boolean,
+            Optional("tls_name"): rules.host,
         }
     ),
 )

@@ -22,6 +22,8 @@ def peer_as_json(peer: Peer) -> str:
             "host": peer.host,
             "port": peer.port,
             "allow_from": [network_text(network) for network in peer.allow_from],
+            "tls": peer.tls,
+            "tls_name": peer.tls_name,
         }
     )
 

@@ -6,6 +6,7 @@ It knows no service: what is asked and answered on the association is the busine
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from minipacs.tcp import acknowledge_at_once, tune
 from minipacs.wire.association import Association
 
 if TYPE_CHECKING:
+    import ssl
+
     from minipacs.wire.indications import Indication
 
 _CHUNK = 1 << 16
@@ -25,13 +28,18 @@ class Requestor:
         association: the engine.
         local_address: the IP address that we call from; empty before the connection is open.
         failed_addresses: of the addresses of the host, those that did not answer before one did, and why.
+        error: why the connection was lost, when nobody closed it.
+        is_tls_agreed: whether version and cipher suite of TLS were agreed.
     """
 
     def __init__(self) -> None:
         self.association = Association()
         self.local_address = ""
         self.failed_addresses: list[str] = []
+        self.error: OSError | None = None
+        self.is_tls_agreed = False
         self._socket: socket.socket | None = None
+        self._tls: ssl.SSLSocket | None = None
 
     def connect(self, host: str, port: int, timeout: float) -> None:
         """Open the connection, trying the addresses of *host* in the order of the resolver.
@@ -70,6 +78,27 @@ class Requestor:
         self._socket = sock
         self.local_address = sock.getsockname()[0]
 
+    def secure(self, context: ssl.SSLContext, server_name: str, timeout: float) -> None:
+        """Speak TLS on the open connection from here on.
+
+        Args:
+            context: whom to trust, and what to show.
+            server_name: the host name or IP address that the certificate of the peer has to have.
+            timeout: seconds for the whole handshake.
+
+        Raises:
+            OSError: the handshake failed.
+        """
+        assert self._socket is not None
+        self._socket.settimeout(timeout)
+        self._socket = self._tls = context.wrap_socket(
+            self._socket, server_hostname=server_name, do_handshake_on_connect=False
+        )
+        try:
+            self._tls.do_handshake()
+        finally:
+            self.is_tls_agreed = self._tls.cipher() is not None
+
     def next_indication(self, timeout: float) -> Indication:
         """Send what there is to send, and return what happens next.
 
@@ -96,8 +125,12 @@ class Requestor:
         """Send what there is to send, and close."""
         if self._socket is not None:
             self._send()
+            if self._tls is not None:
+                with suppress(OSError, ValueError):  # close_notify, without waiting for the peer's (RFC 8446 §6.1)
+                    self._tls.settimeout(0)
+                    self._tls.unwrap()
             self._socket.close()
-            self._socket = None
+            self._socket = self._tls = None
 
     def _send(self) -> None:
         assert self._socket is not None
@@ -117,7 +150,8 @@ class Requestor:
             data = self._socket.recv(_CHUNK)
         except TimeoutError:
             raise
-        except OSError:
+        except OSError as error:
+            self.error = error
             data = b""
         if data:
             acknowledge_at_once(self._socket)

@@ -25,14 +25,17 @@ from minipacs.recognition import (
     unreachable,
 )
 from minipacs.requestor import Requestor
+from minipacs.tls_recognition import closed_after_handshake, handshake_failed
 from minipacs.wire.associate import AssociateAC
 from minipacs.wire.dimse import C_ECHO_RSP, SUCCESS, c_echo_rq
+from minipacs.wire.indications import Closed
 from minipacs.wire.messages import Message
 from minipacs.wire.pdu import Abort, ReleaseRP, ReleaseRQ
 from minipacs.wire.state_table import State
 from minipacs.wire.verification import request
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
     from minipacs.peers import Peer
@@ -53,6 +56,7 @@ def echo(
     timeout: float = DEFAULT_TIMEOUT,
     wait: float = 0.0,
     scp_port: int = 11112,
+    tls: ssl.SSLContext | None = None,
 ) -> EchoResult:
     """Send C-ECHO-RQ to *peer* on one association, and release it.
 
@@ -61,9 +65,10 @@ def echo(
         calling_ae_title: our AE title.
         count: how many echoes.
         interval: seconds between two of them.
-        timeout: seconds to wait for the connection, and for each answer.
+        timeout: seconds to wait for the connection, for the TLS handshake, and for each answer.
         wait: seconds for which a failed attempt is made again; 0: one attempt.
         scp_port: where our own SCP listens, for the advice to register it.
+        tls: call by TLS, by this context; None: by TLS where *peer* says so, trusting whom the system trusts.
 
     Returns:
         What became of it; a peer that says no, or nothing, is a result.
@@ -76,22 +81,34 @@ def echo(
     if count < 1 or interval < 0 or timeout <= 0:
         raise ValueError("count must be at least 1, interval at least 0 and timeout more than 0")
     calling_ae_title = checked(calling_ae_title, "calling_ae_title")
+    if peer.tls and tls is None:
+        tls = _default_context()
     until = perf_counter() + wait
     while True:
-        result = _Call(peer, calling_ae_title, timeout, scp_port).run(count, interval)
+        result = _Call(peer, calling_ae_title, timeout, scp_port, tls).run(count, interval)
         if result.is_success or perf_counter() + _RETRY_PAUSE >= until:
             return result
         sleep(_RETRY_PAUSE)
 
 
+def _default_context() -> ssl.SSLContext:
+    from minipacs.settings import TLS
+    from minipacs.tls import client_context
+
+    return client_context(TLS())
+
+
 class _Call:
     """One association with one peer, from connect to close."""
 
-    def __init__(self, peer: Peer, calling_ae_title: str, timeout: float, scp_port: int) -> None:
+    def __init__(
+        self, peer: Peer, calling_ae_title: str, timeout: float, scp_port: int, tls: ssl.SSLContext | None
+    ) -> None:
         self._peer = peer
         self._calling_ae_title = calling_ae_title
         self._timeout = timeout
         self._scp_port = scp_port
+        self._tls = tls
         self._requestor = Requestor()
         self._association = self._requestor.association
         self._times: dict[str, float] = {}
@@ -118,8 +135,16 @@ class _Call:
         try:
             with self._timed("connect"):
                 self._requestor.connect(self._peer.host, self._peer.port, self._timeout)
+                if self._tls is not None:
+                    self._secure(self._tls, self._peer.tls_name or self._peer.host)
         except (OSError, UnicodeError) as error:
             raise unreachable(error) from None
+
+    def _secure(self, tls: ssl.SSLContext, server_name: str) -> None:
+        try:
+            self._requestor.secure(tls, server_name.partition("%")[0].rstrip("."), self._timeout)
+        except OSError as error:
+            raise handshake_failed(error, is_agreed=self._requestor.is_tls_agreed) from None
 
     def _associate(self) -> None:
         with self._timed("associate"):
@@ -130,6 +155,8 @@ class _Call:
             except TimeoutError:
                 raise Failed(Outcome.NO_ASSOCIATION, "no-association.silence") from None
         if not isinstance(answer, AssociateAC):
+            if self._tls is not None and isinstance(answer, Closed):
+                raise closed_after_handshake(self._requestor.error)
             raise not_associated(answer)
         if _CONTEXT_ID not in self._association.accepted_contexts:
             result = next((c.result for c in answer.contexts if c.context_id == _CONTEXT_ID), None)

@@ -23,12 +23,12 @@ ARROWS = {
     "ae_title": "escape",
     "association_record": "",
     "cli": "__init__ errors",
-    "cli.echo": "cli cli.options cli.progress echo_result peers report rules scu settings side_by_side toml_file",
+    "cli.echo": ("cli cli.options cli.progress echo_result peers report rules scu settings side_by_side tls toml_file"),
     "cli.init": "cli cli.options",
     "cli.options": "cli escape peers settings",
     "cli.peers": "cli cli.options peer_file peers report rules settings",
     "cli.progress": "",
-    "cli.serve": "cli.options listener log peers reload settings toml_file",
+    "cli.serve": "cli.options listener log peers reload settings tls toml_file",
     "connection": (
         "admission association_record diagnosis errors escape recognition settings tcp wire.associate "
         "wire.association wire.dimse wire.indications wire.messages wire.pdu wire.state_table "
@@ -42,7 +42,7 @@ ARROWS = {
     "flood": "",
     "listener": (
         "admission ae_title association_record connection diagnosis errors escape flood peers rules settings "
-        "wire.associate"
+        "tls_connection wire.associate"
     ),
     "log": "",
     "peer_file": "errors peers rules toml_file",
@@ -54,12 +54,15 @@ ARROWS = {
     "rules": "ae_title",
     "scp": "ae_title association_record listener peers settings",
     "scu": (
-        "ae_title diagnosis echo_result errors escape peers recognition requestor wire.associate wire.dimse "
-        "wire.indications wire.messages wire.pdu wire.state_table wire.verification"
+        "ae_title diagnosis echo_result errors escape peers recognition requestor settings tls tls_recognition "
+        "wire.associate wire.dimse wire.indications wire.messages wire.pdu wire.state_table wire.verification"
     ),
     "settings": "errors rules toml_file wire.framing wire.messages",
     "side_by_side": "echo_result peers scu",
     "tcp": "",
+    "tls": "errors settings toml_file",
+    "tls_connection": "association_record connection diagnosis escape recognition tcp tls_recognition wire.pdu",
+    "tls_recognition": "echo_result recognition",
     "toml_file": "errors escape",
     "wire": "",
     "wire.associate": "ae_title errors wire.header wire.items",
@@ -79,7 +82,7 @@ ARROWS = {
 }
 
 # What `import minipacs` and `minipacs echo` do without: some take longer to import than an echo takes.
-HEAVY = {"asyncio", "logging", "watchdog", "tomlkit", "pynetdicom", "pydicom", "hypothesis", "pytest"}
+HEAVY = {"asyncio", "logging", "ssl", "watchdog", "tomlkit", "pynetdicom", "pydicom", "hypothesis", "pytest"}
 
 # Each foreign library has its doors. msgspec is the language that values are written in, and is everywhere.
 DOORS = {

@@ -128,7 +128,9 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "section-misspelt": ('peer: must be a known key (nearest: peers), not "peer"',),
     "section-twice": ("line 4, column 11: must be TOML (Cannot declare ('peers', 'ct1') twice), not \"[peers.ct1]\"",),
     "section-without-peers": ('orthanc: must be one of peers, not "orthanc"',),
-    "unknown-key-far": ('peers.ct1.colour: must be one of ae_title, host, port, allow_from, not "colour"',),
+    "unknown-key-far": (
+        'peers.ct1.colour: must be one of ae_title, host, port, allow_from, tls, tls_name, not "colour"',
+    ),
     "unknown-key-near": ('peers.ct1.allow: must be a known key (nearest: allow_from), not "allow"',),
     "utf-16": ("byte 0: must be UTF-8, not 0xFF",),
 }
@@ -442,7 +444,9 @@ def networks(draw: st.DrawFn) -> Network:
 def peers(draw: st.DrawFn) -> Peer:
     peer = Peer(draw(names), draw(ae_titles), allow_from=tuple(draw(st.lists(networks(), max_size=3))))
     if draw(st.booleans()):
-        return replace(peer, host=draw(hosts), port=draw(st.integers(1, 65_535)))
+        peer = replace(peer, host=draw(hosts), port=draw(st.integers(1, 65_535)))
+        if draw(st.booleans()):
+            return replace(peer, tls=True, tls_name=draw(st.none() | hosts))
     return peer
 
 
@@ -462,6 +466,10 @@ def fields_of(peer: Peer) -> Iterator[tuple[str, object]]:
         yield "port", peer.port
     if peer.allow_from:
         yield "allow_from", [network_text(network) for network in peer.allow_from]
+    if peer.tls:
+        yield "tls", True
+    if peer.tls_name is not None:
+        yield "tls_name", peer.tls_name
 
 
 @bounded
@@ -476,7 +484,7 @@ def test_any_table_that_was_written_reads_back_equal(table: PeerTable) -> None:
 @given(peers())
 def test_any_peer_is_parsed_from_how_it_reads(peer: Peer) -> None:
     if "@" not in peer.ae_title or peer.host is not None:
-        assert Peer.parse(str(peer), peer.name) == replace(peer, allow_from=())
+        assert Peer.parse(str(peer), peer.name) == replace(peer, allow_from=(), tls=False, tls_name=None)
 
 
 @bounded

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from minipacs.cli import FAILED, OK
 from minipacs.cli.options import Refused, Rule, unknown_peer, with_settings
@@ -18,6 +18,8 @@ from minipacs.side_by_side import echo_all
 from minipacs.toml_file import is_there
 
 if TYPE_CHECKING:
+    import ssl
+
     from minipacs.echo_result import EchoResult
     from minipacs.settings import Settings
 
@@ -30,6 +32,7 @@ Examples:
   minipacs echo --all --json                       every peer of the table, side by side
   minipacs echo orthanc --count 100                100 echoes on one association
   minipacs echo orthanc --wait 30                  until it answers, for 30 s at most
+  minipacs echo ORTHANC@127.0.0.1:2762 --tls       by TLS, as [tls] in minipacs.toml says
 
 \b
 Exit code: 0 every target answered with success, 1 one did not, 2 usage or configuration, 130 Ctrl-C.
@@ -50,6 +53,7 @@ Outcome: success, failure, no-response, aborted, rejected, no-context, no-associ
 )
 @click.option("--calling", metavar="TITLE", type=Rule("title", ae_title), help="Call as this AE title, not as ours.")
 @click.option("--wait", metavar="S", type=click.FloatRange(0), default=0.0, help="Try again for this many seconds.")
+@click.option("--tls", "by_tls", is_flag=True, help="Call by TLS, whatever the table says.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object a line.")
 @with_settings
 def command(
@@ -60,20 +64,26 @@ def command(
     timeout: float,
     calling: str | None,
     wait: float,
+    by_tls: bool,
     is_json: bool,
     settings: Settings,
 ) -> int:
     """Echo each TARGET: a name of the peer table, or TITLE@HOST:PORT."""
-    peers = _peers(targets, is_all, settings)
-    call = partial(
-        echo,
-        calling_ae_title=calling or settings.ae_title,
-        count=count,
-        interval=interval,
-        timeout=timeout,
-        wait=wait,
-        scp_port=settings.port,
-    )
+    peers = [replace(peer, tls=peer.tls or by_tls) for peer in _peers(targets, is_all, settings)]
+    context = _context(settings) if any(peer.tls for peer in peers) else None
+
+    def call(peer: Peer) -> EchoResult:
+        return echo(
+            peer,
+            calling_ae_title=calling or settings.ae_title,
+            count=count,
+            interval=interval,
+            timeout=timeout,
+            wait=wait,
+            scp_port=settings.tls.port if settings.tls.only and settings.tls.port else settings.port,
+            tls=context if peer.tls else None,
+        )
+
     worst = OK
     with Progress(f"calling {', '.join(str(peer) for peer in peers[:3])}{' …' if len(peers) > 3 else ''}") as progress:
         for result in echo_all(peers, call):
@@ -81,6 +91,12 @@ def command(
             click.echo(echo_as_json(result) if is_json else _line(result, peers))
             worst = worst if result.is_success else FAILED
     return worst
+
+
+def _context(settings: Settings) -> ssl.SSLContext:
+    from minipacs.tls import client_context
+
+    return client_context(settings.tls)
 
 
 def _peers(targets: tuple[str, ...], is_all: bool, settings: Settings) -> list[Peer]:

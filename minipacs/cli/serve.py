@@ -14,6 +14,7 @@ from minipacs.cli.options import with_settings
 from minipacs.listener import Listener
 from minipacs.peers import counted
 from minipacs.reload import LivePeerTable, Reload
+from minipacs.tls import server_context
 from minipacs.toml_file import is_there
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class _Node:
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
         live = LivePeerTable(self._settings.peers, self._reloaded)
-        self._listener = Listener(self._settings, lambda: live.current)
+        tls = None if self._settings.tls.port is None else server_context(self._settings.tls)
+        self._listener = Listener(self._settings, lambda: live.current, tls=tls)
         with live:
             port = await self._listener.start()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -68,9 +70,12 @@ class _Node:
         settings, count = self._settings, len(live.current)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         peers = f"{counted(count)} from {settings.peers}"
-        click.echo(f"minipacs: {settings.ae_title} listening on {host}:{port}, {peers}")
+        tls_port = self._listener.tls_port
+        tls = "" if tls_port is None else f"TLS on port {tls_port}, " if tls_port != port else "by TLS alone, "
+        click.echo(f"minipacs: {settings.ae_title} listening on {host}:{port}, {tls}{peers}")
         if self._is_json:  # in text, the line above says it on the same terminal
             fields = {"ae_title": settings.ae_title, "host": settings.host, "port": port, "count": count}
+            fields |= {} if tls_port is None else {"tls_port": tls_port}
             logger.info("listening", extra={"event": "listening", "fields": fields})
         if not count:
             add = "minipacs peers add NAME TITLE@HOST:PORT"
