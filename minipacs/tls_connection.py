@@ -90,15 +90,18 @@ class TLSConnection(Connection):
         """Return what *data* makes readable, and whether the peer will send no more (close_notify)."""
         self._incoming.write(data)
         plain = bytearray()
-        with suppress(ssl.SSLWantReadError):
+        try:
             if not self._is_open:
                 self._tls.do_handshake()
                 self._is_open = True
                 self._watch_until(self._loop.time() + self._timeouts.request)
             while chunk := self._tls.read(_CHUNK):
                 plain += chunk
-            return bytes(plain), True
-        return bytes(plain), False
+        except ssl.SSLWantReadError:
+            return bytes(plain), False
+        except ssl.SSLZeroReturnError:  # so says Python where we have sent close_notify before
+            pass
+        return bytes(plain), True
 
     def _refuse(self, first_bytes: bytes) -> None:
         protocol = protocol_of(first_bytes)
