@@ -73,14 +73,14 @@ _ROWS = (
     Row(
         "no-association.silence",
         "connected, but no answer to the association request within {timeout:g} s",
-        "check that port {port} is the peer's DICOM port; it may want TLS, be another kind of service, or be blocked "
-        "by another client: try again, and ask its administrator for stuck associations",
+        "check that port {port} is the peer's DICOM port; it may want TLS (--tls), be another kind of service, or be "
+        "blocked by another client: try again, and ask its administrator for stuck associations",
     ),
     Row(
         "no-association.closed",
         "connected, but the peer closed the connection without an answer to the association request",
-        "check that port {port} is the peer's DICOM port and not one for TLS; a peer or a load balancer may also close "
-        "on addresses that it does not know: register {local_host} there",
+        "check that port {port} is the peer's DICOM port; if it is one for TLS, set tls = true for the peer (--tls); a "
+        "peer or a load balancer may also close on addresses that it does not know: register {local_host} there",
     ),
     Row(
         "no-association.http",

@@ -54,6 +54,8 @@ class Peer(Struct, frozen=True):
         self._keep("tls", rules.boolean)
         if self.tls_name is not None:
             self._keep("tls_name", rules.host)
+        if broken := _broken_rule_of_tls(self.host is not None, self.tls, self.tls_name is not None):
+            raise ValueError(broken)
         force_setattr(self, "allow_from", tuple(self._checked("allow_from", rules.network, n) for n in self.allow_from))
 
     def __str__(self) -> str:
@@ -172,13 +174,19 @@ def _host_and_port_together(fields: object) -> None:
 
 
 def _tls_of_one_that_we_call(fields: object) -> None:
+    if isinstance(fields, dict):
+        broken = _broken_rule_of_tls("host" in fields, fields.get("tls") is True, "tls_name" in fields)
+        if broken is not None:
+            raise Invalid(broken)
+
+
+def _broken_rule_of_tls(has_host: bool, tls: bool, has_tls_name: bool) -> str | None:
     """What was written down and would mean nothing was meant otherwise."""
-    if not isinstance(fields, dict):
-        return
-    if fields.get("tls") is True and "host" not in fields:
-        raise Invalid("must have host and port beside tls, which is how we call it")
-    if "tls_name" in fields and fields.get("tls") is not True:
-        raise Invalid("must have tls = true beside tls_name")
+    if tls and not has_host:
+        return "must have host and port beside tls, which is how we call it"
+    if has_tls_name and not tls:
+        return "must have tls = true beside tls_name"
+    return None
 
 
 def _names(peers: object) -> None:

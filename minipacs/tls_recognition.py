@@ -40,7 +40,7 @@ _REASONS = {
 
 # X509_V_ERR_…, as openssl-verification-options(1) has them.
 _VERIFY_CODES = {
-    **dict.fromkeys((2, 18, 19, 20, 21, 27), "their-ca-unknown"),
+    **dict.fromkeys((2, 7, 18, 19, 20, 21, 27), "their-ca-unknown"),  # 7: signed by another CA of the same name
     9: "their-certificate-not-yet-valid",
     10: "their-certificate-expired",
     62: "name",

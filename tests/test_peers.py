@@ -128,6 +128,10 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "section-misspelt": ('peer: must be a known key (nearest: peers), not "peer"',),
     "section-twice": ("line 4, column 11: must be TOML (Cannot declare ('peers', 'ct1') twice), not \"[peers.ct1]\"",),
     "section-without-peers": ('orthanc: must be one of peers, not "orthanc"',),
+    "tls-name-malformed": (f'peers.ct1.tls_name: {HOST}, not "ct 1"',),
+    "tls-name-without-tls": ("peers.ct1: must have tls = true beside tls_name, not a table",),
+    "tls-number": ("peers.ct1.tls: must be true or false, not 1",),
+    "tls-without-host": ("peers.ct1: must have host and port beside tls, which is how we call it, not a table",),
     "unknown-key-far": (
         'peers.ct1.colour: must be one of ae_title, host, port, allow_from, tls, tls_name, not "colour"',
     ),
@@ -322,6 +326,10 @@ def test_a_peer_reads_as_its_target(peer: Peer, text: str) -> None:
         ({"host": "h", "port": "104"}, "port: must be 1 to 65535, not '104'"),
         ({"allow_from": ["10.0.0.1/8"]}, f"allow_from: {HOST_BITS} 10.0.0.0/8, not '10.0.0.1/8'"),
         ({"allow_from": [None]}, "allow_from: must be text in quotes, not None"),
+        ({"tls": 1}, "tls: must be true or false, not 1"),
+        ({"tls": True}, "must have host and port beside tls, which is how we call it"),
+        ({"host": "h", "port": 104, "tls_name": "h2"}, "must have tls = true beside tls_name"),
+        ({"host": "h", "port": 104, "tls": True, "tls_name": ""}, f"tls_name: {HOST}, not ''"),
     ],
 )
 def test_there_is_no_invalid_peer(values: dict[str, Any], message: str) -> None:

@@ -39,8 +39,8 @@ DIED = "see the peer's log: its process may have died, or a proxy between may ha
 
 REASON_CLOSED = "connected, but the peer closed the connection without an answer to the association request"
 FIX_CLOSED = (
-    "check that port PORT is the peer's DICOM port and not one for TLS; a peer or a load balancer may also close on "
-    "addresses that it does not know: register 127.0.0.1 there"
+    "check that port PORT is the peer's DICOM port; if it is one for TLS, set tls = true for the peer (--tls); a peer "
+    "or a load balancer may also close on addresses that it does not know: register 127.0.0.1 there"
 )
 
 OUR_REQUEST = request("MINIPACS", "FAKE").encode()
@@ -113,8 +113,8 @@ CASES = {
         fakes.keeps_silent,
         "silence",
         "connected, but no answer to the association request within 0.5 s",
-        "check that port PORT is the peer's DICOM port; it may want TLS, be another kind of service, or be blocked by "
-        "another client: try again, and ask its administrator for stuck associations",
+        "check that port PORT is the peer's DICOM port; it may want TLS (--tls), be another kind of service, or be "
+        "blocked by another client: try again, and ask its administrator for stuck associations",
         ABORT_0_0,
     ),
     "close at once": no_association(fakes.closes_at_once, "closed", REASON_CLOSED, FIX_CLOSED, None),

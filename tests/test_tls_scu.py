@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -59,7 +60,7 @@ def answering(tls: TLS, **changes: object) -> ssl.SSLContext:
     return context
 
 
-def call(behave: Behaviour, tls: TLS, timeout: float = TIMEOUT, **peer: object) -> EchoResult:
+def call(behave: Behaviour, tls: TLS, /, timeout: float = TIMEOUT, **peer: object) -> EchoResult:
     with faking(behave) as fake:
         return echo(replace(fake.peer, **peer), timeout=timeout, tls=client_context(tls))
 
@@ -118,7 +119,7 @@ def test_a_peer_that_closes_without_close_notify_is_borne_with(world: World) -> 
 
 def test_the_name_in_the_certificate_may_be_another_than_the_host(world: World) -> None:
     context = answering(world.ours.settings(world.ours.issue("pacs.test")))
-    result = call(by_tls(context), world.ours.settings(world.node), tls_name="pacs.test")
+    result = call(by_tls(context), world.ours.settings(world.node), tls=True, tls_name="pacs.test")
     assert result.outcome is Outcome.SUCCESS
 
 
@@ -297,6 +298,13 @@ def test_a_host_name_that_the_certificate_does_not_have_is_named(world: World) -
         "set host of the peer to a name that is in its certificate, or tls_name to that name; or on FAKE: use a "
         "certificate for localhost"
     )
+
+
+def test_a_ca_that_was_made_anew_under_its_old_name_is_another(world: World, tmp_path: Path) -> None:
+    anew = Authority(tmp_path)
+    result = call(by_tls(answering(world.ours.settings(anew.issue()))), good_node(world))
+    assert told(result) == (Outcome.NO_ASSOCIATION, "tls.their-ca-unknown")
+    assert "certificate signature failure" in result.reason
 
 
 @pytest.mark.parametrize("version", VERSIONS)
