@@ -380,7 +380,8 @@ _ROWS = (
     Row(
         "tls.our-certificate-refused",
         "{called} refuses our certificate: {detail}",
-        "see the log of {called}; set certificate and key under [tls] in minipacs.toml to some that it takes",
+        "see the log of {called}: it has to trust the CA of certificate under [tls] in minipacs.toml, and to take its "
+        "key and usage",
     ),
     Row(
         "tls.their-ca-unknown",
@@ -483,8 +484,8 @@ _ROWS = (
     Row(
         "tls-inbound.our-certificate-refused",
         "the peer refuses our certificate: {detail}",
-        "see the peer's log; certificate under [tls] in minipacs.toml has to hold the name or address by which the "
-        "peer calls us",
+        "see the peer's log: it has to trust the CA of certificate under [tls] in minipacs.toml, which has to hold the "
+        "name or address by which the peer calls us",
     ),
     Row(
         "tls-inbound.no-common-version",

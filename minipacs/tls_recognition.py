@@ -87,7 +87,9 @@ def of_caller(error: OSError) -> str:
 
 def words_of(error: OSError) -> str:
     """Return what OpenSSL or the system says of it."""
-    said = getattr(error, "verify_message", None) or _reason(error).replace("_", " ").lower()
+    alert = _alert(error)
+    reason = f"alert {alert}" if alert else _reason(error)
+    said = getattr(error, "verify_message", None) or reason.replace("_", " ").lower()
     return said.rstrip(".") or error.strerror or str(error)
 
 

@@ -1,5 +1,6 @@
 """The SCP on its port for TLS: what it does elsewhere it does here, and each handshake that fails has its row."""
 
+import gc
 import socket
 import ssl
 import time
@@ -14,6 +15,7 @@ from minipacs.diagnosis import CATALOGUE
 from minipacs.listener import Listener
 from minipacs.settings import TLS, Limits, Timeouts
 from minipacs.tls import client_context, server_context
+from minipacs.tls_connection import TLSConnection
 
 from .certificates import SERVERS_ALONE, Authority, Identity
 from .peers.process import wait_until
@@ -424,6 +426,17 @@ def test_stop_does_not_wait_for_handshakes(world: World) -> None:
             assert held.receive_all(PATIENT) == ABORT_0_0
     assert seconds < 5  # none of the deadlines of a handshake, of which there are 4
     assert {record.code for record in node.associations} == {"inbound.stopped"}
+
+
+def test_nothing_of_a_connection_stays_in_memory(node: VerificationSCP, world: World) -> None:
+    for count in range(1, 6):
+        assert echoes(node, world)
+        fails(lambda w: client_context(w.ours.settings()))(node, world)
+        leaves(node, world)
+        node.wait_for_associations(3 * count, timeout=PATIENT)
+    wait_until_nothing_is_kept(node)
+    gc.collect()
+    assert sum(isinstance(thing, TLSConnection) for thing in gc.get_objects()) == 0
 
 
 def test_every_row_for_a_call_to_us_by_tls_is_told_of_some_peer() -> None:

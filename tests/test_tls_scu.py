@@ -123,6 +123,14 @@ def test_the_name_in_the_certificate_may_be_another_than_the_host(world: World) 
     assert result.outcome is Outcome.SUCCESS
 
 
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="no IPv6")
+def test_the_host_may_be_an_ipv6_address(world: World) -> None:
+    tls = server_context(world.ours.settings(world.peer))
+    with VerificationSCP([Peer("a", "MINIPACS")], host="::1", port=0, tls=tls) as node:
+        peer = Peer("node", "MINIPACS", "::1", node.port)
+        assert echo(peer, tls=client_context(world.ours.settings(world.node))).is_success
+
+
 def test_a_certificate_may_be_trusted_by_itself(world: World) -> None:
     """Without its CA."""
     trusting = TLS(world.node.certificate, world.node.key, (world.peer.certificate,))
@@ -298,6 +306,11 @@ def test_a_host_name_that_the_certificate_does_not_have_is_named(world: World) -
         "set host of the peer to a name that is in its certificate, or tls_name to that name; or on FAKE: use a "
         "certificate for localhost"
     )
+
+
+def test_an_alert_is_told_by_its_name(world: World) -> None:
+    """Whichever version of SSL had it first."""
+    assert call(alerts(46), good_node(world)).reason == "FAKE refuses our certificate: alert certificate unknown"
 
 
 def test_a_ca_that_was_made_anew_under_its_old_name_is_another(world: World, tmp_path: Path) -> None:
