@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-async def finish_accepting(server: asyncio.Server) -> None:
+async def finish_accepting(servers: Sequence[asyncio.Server]) -> None:
     """Close the listening sockets; what was accepted becomes a connection first, or nobody would close it."""
-    for sock in server.sockets:
+    for sock in [sock for server in servers for sock in server.sockets]:
         asyncio.get_running_loop().remove_reader(sock)
     for _ in range(3):
         await asyncio.sleep(0)
-    server.close()
+    for server in servers:
+        server.close()

@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from minipacs.association_record import AssociationOutcome, AssociationRecord
-from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose
+from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose, elsewhere
 from minipacs.errors import PDUError
 from minipacs.escape import escape, hex_dump
 from minipacs.recognition import protocol_of
@@ -226,9 +226,9 @@ class Connection(asyncio.Protocol):
 
     def _diagnose(self, code: str, codes: object = "", detail: str = "", timeout: float = 0.0) -> Diagnosis:
         calling = escape(self.request.calling_ae_title) if self.request else "the peer"
-        return diagnose(
-            code, calling=calling, address=self.address, codes=codes, detail=escape(detail), timeout=timeout
-        )
+        or_tls = elsewhere(self._listening.tls_port, "TLS")
+        facts = {"address": self.address, "codes": codes, "timeout": timeout, "or_tls": or_tls}
+        return diagnose(code, calling=calling, detail=escape(detail), **facts)
 
     def _diagnose_violation(self, violation: Violation) -> Diagnosis:
         first_bytes = violation.first_bytes

@@ -87,7 +87,7 @@ class ControlServer:
         """Close everything at once."""
         self.withdraw()
         if self._server is not None:
-            await finish_accepting(self._server)
+            await finish_accepting([self._server])
             self._server = None
         for client in list(self._clients):
             client.cut()

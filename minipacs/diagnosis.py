@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from minipacs.catalogue import round_trip, we_are_called, we_call
+from minipacs.catalogue import round_trip, tls, we_are_called, we_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +36,8 @@ ROUND_TRIP: tuple[Row, ...] = round_trip.ROWS
 PARTS: Mapping[str, tuple[Row, ...]] = {
     "When we call": WE_CALL,
     "When we are called": WE_ARE_CALLED,
+    "When we call by TLS": tls.WE_CALL,
+    "When we are called by TLS": tls.WE_ARE_CALLED,
     "On a round trip": ROUND_TRIP,
 }
 """The rows, which are written down in catalogue/, by what is under way."""
@@ -81,6 +83,8 @@ _PLACEHOLDERS = {
         "name": "<name>",
         "near": "<the known one>",
         "near_miss": "",
+        "or_plain": ", or let it call our plain port",
+        "or_tls": ", or let it call our port for TLS",
         "port": "<port>",
         "quoted": '"<calling AE title>"',
         "rename": "; or give this node the title <called AE title> (--ae-title)",
@@ -122,3 +126,8 @@ def target(ae_title: str, address: str) -> str:
     """Return ``TITLE@HOST:PORT`` as one word of a shell; PORT stands for itself, for we do not see where it listens."""
     host = f"[{address}]" if ":" in address else address
     return shlex.quote(f"{ae_title}@{host}:PORT")
+
+
+def elsewhere(port: int | None, what: str) -> str:
+    """Return the end of a fix that names the port where we speak *what*; nothing when we do not."""
+    return "" if port is None else f", or let it call port {port}, where we speak {what}"

@@ -37,7 +37,8 @@ class EchoResult(Struct, frozen=True, kw_only=True):
         observations: the deviations of the peer that were tolerated.
         requested: how many echoes were asked for.
         echoes: how many were answered with success.
-        connect_ms: milliseconds until the TCP connection was open, names resolved; None when it was not reached.
+        connect_ms: milliseconds until the TCP connection was open, names resolved, and the TLS handshake done if
+            there is one; None when it was not reached.
         associate_ms: from the A-ASSOCIATE-RQ to its answer.
         echo_times_ms: from each C-ECHO-RQ to its response.
         release_ms: from the A-RELEASE-RQ to its answer.

@@ -26,8 +26,10 @@ from minipacs.node_status import AssociationsStatus, OpenAssociation
 from minipacs.rules import network_text
 from minipacs.tally import Tally
 from minipacs.timestamp import rfc3339
+from minipacs.tls_connection import TLSConnection
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from minipacs.association_record import AssociationRecord
@@ -49,8 +51,11 @@ class Listener:
         peers: returns the table that is in force now.
         on_end: told of each association at its end.
         watch: returns whoever looks at the wire of a connection; None: nobody does.
+        tls: the context by which peers are answered on the port for TLS; None: there is no such port.
 
     Attributes:
+        port: the port for plain DICOM that is really bound, once it listens; None when there is none.
+        tls_port: the one for TLS.
         addresses: the IP addresses that are really bound, once it listens.
     """
 
@@ -60,7 +65,10 @@ class Listener:
         peers: Callable[[], PeerTable],
         on_end: Callable[[AssociationRecord], None] = lambda _: None,
         watch: Callable[[Connection], Watch | None] = lambda _: None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self.port: int | None = None
+        self.tls_port: int | None = None
         self.timeouts = settings.timeouts
         self.limits = settings.limits
         self.watch = watch
@@ -68,7 +76,8 @@ class Listener:
         self._peers = peers
         self._on_end = on_end
         self._flood = Flood()
-        self._server: asyncio.Server | None = None
+        self._tls = tls
+        self._servers: list[asyncio.Server] = []
         self.addresses: tuple[str, ...] = ()
         self._connections: dict[Connection, None] = {}  # in the order in which they came
         self._waiting: dict[Connection, None] = {}  # those without an association
@@ -78,32 +87,45 @@ class Listener:
         self._all_closed = asyncio.Event()
 
     async def start(self) -> int:
-        """Listen; return the port that is really bound.
+        """Listen; return the port that is really bound: the one for TLS where that is the only one.
 
         Raises:
             ListenError: it cannot be; the message says why and what to do.
         """
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._log_loop_error)
-        host, port = self._settings.host, self._settings.port
+        tls = self._settings.tls
+        if not tls.only:
+            self.port = await self._listen(self._settings.port, "--port", lambda: Connection(self))
+        if tls.port is not None and (context := self._tls) is not None:
+            where = "port under [tls]"
+            self.tls_port = await self._listen(tls.port, where, lambda: TLSConnection(self, context))
+        port = self.tls_port if self.port is None else self.port
+        assert port is not None, "neither plain DICOM nor TLS"
+        return port
+
+    async def _listen(self, port: int, where: str, connection: Callable[[], Connection]) -> int:
+        """Open a port, of which the settings tell *where*."""
+        loop = asyncio.get_running_loop()
+        host = self._settings.host
         try:
             # A name may have several addresses; with a port of the system's choice each would get another.
             addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             hosts = list(dict.fromkeys(str(address[4][0]) for address in addresses))
-            self._server = await loop.create_server(
-                lambda: Connection(self), hosts if port else hosts[:1], port, backlog=_BACKLOG
-            )
+            server = await loop.create_server(connection, hosts if port else hosts[:1], port, backlog=_BACKLOG)
         except OSError as error:
-            raise ListenError(_cannot_listen(host, port, error)) from None
-        self.addresses = tuple(sock.getsockname()[0] for sock in self._server.sockets)
-        bound: int = self._server.sockets[0].getsockname()[1]
+            for server in self._servers:
+                server.close()
+            raise ListenError(_cannot_listen(host, port, error, where)) from None
+        self._servers.append(server)
+        self.addresses = tuple(sock.getsockname()[0] for sock in server.sockets)
+        bound: int = server.sockets[0].getsockname()[1]
         return bound
 
     async def stop(self) -> None:
         """Take no new connections, give open associations a moment to end, then abort them."""
         self._is_stopping = True
-        if self._server is not None:
-            await finish_accepting(self._server)
+        await finish_accepting(self._servers)
         for connection in [c for c in self._connections if c not in self._associations]:
             connection.close()
         if not await self._wait_until_closed(self.timeouts.stop):
@@ -267,12 +289,14 @@ class Listener:
             logger.log(level, "%s", context.get("message"), exc_info=error)
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> str:
+def _cannot_listen(host: str, port: int, error: OSError, where: str) -> str:
     place = f"cannot listen on {host} port {port}"
     if error.errno == errno.EADDRINUSE:
-        return f"{place}: the port is in use; stop what listens there, or choose another with --port"
+        return f"{place}: the port is in use; stop what listens there, or choose another with {where}"
     if error.errno == errno.EACCES:
-        return f"{place}: ports below 1024 need privileges; choose another with --port (11112 is DICOM's own)"
+        return (
+            f"{place}: ports below 1024 need privileges; choose another with {where} (11112 and 2762 are DICOM's own)"
+        )
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{place}: that is not an address of this machine; choose one with --host (0.0.0.0: all of them)"
     if isinstance(error, socket.gaierror):

@@ -30,6 +30,8 @@ class Listening(Protocol[C_contra]):
 
     timeouts: Timeouts
     limits: Limits
+    port: int | None
+    tls_port: int | None
 
     def watch(self, connection: C_contra) -> Watch | None:
         """Return what is to be told of each PDU, if anybody wants to know."""

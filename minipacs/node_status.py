@@ -22,13 +22,16 @@ class ListedPeer(Struct, frozen=True):
     host: str | None
     port: int | None
     allow_from: tuple[str, ...]
+    tls: bool
+    tls_name: str | None
 
     @classmethod
     def of(cls, peer: Peer) -> ListedPeer:
         """Return *peer* as machines read it."""
         from minipacs.rules import network_text
 
-        return cls(peer.name, peer.ae_title, peer.host, peer.port, tuple(map(network_text, peer.allow_from)))
+        allow_from = tuple(map(network_text, peer.allow_from))
+        return cls(peer.name, peer.ae_title, peer.host, peer.port, allow_from, peer.tls, peer.tls_name)
 
 
 class TableReload(Struct, frozen=True, kw_only=True):
@@ -127,7 +130,8 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
         ae_title: its AE title.
         host: where it was told to listen.
         addresses: the IP addresses that this is, really bound.
-        port: the TCP port that is really bound.
+        port: the TCP port that is really bound; that for TLS where it is the only one.
+        tls_port: the TCP port for TLS; None where there is none.
         pid: its process.
         version: of minipacs.
         started: when (RFC 3339, UTC).
@@ -139,8 +143,21 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
     host: str
     addresses: tuple[str, ...]
     port: int
+    tls_port: int | None
     pid: int
     version: str
     started: str
     peers: TableStatus
     associations: AssociationsStatus
+
+
+def tls_as_text(port: int, tls_port: int | None) -> str:
+    """Return where a node speaks TLS, as it stands behind its address; nothing when it does not.
+
+    Args:
+        port: its first TCP port, which is that for TLS where it is the only one.
+        tls_port: that for TLS, if there is one.
+    """
+    if tls_port is None:
+        return ""
+    return ", by TLS alone" if tls_port == port else f", TLS on port {tls_port}"

@@ -78,6 +78,10 @@ def _with(peer: Peer, text: str) -> str:
         entry["port"] = peer.port
     if peer.allow_from:
         entry["allow_from"] = [network_text(network) for network in peer.allow_from]
+    if peer.tls:
+        entry["tls"] = True
+    if peer.tls_name is not None:
+        entry["tls_name"] = peer.tls_name
     document = tomlkit.parse(text)
     if "peers" not in document:
         document["peers"] = tomlkit.table(is_super_table=True)

@@ -29,6 +29,8 @@ class Peer(Struct, frozen=True):
         host: IP address or host name where we call it; None for a peer that only calls us.
         port: TCP port where we call it; None together with *host*.
         allow_from: IP addresses and networks from which it may call; empty: any.
+        tls: whether we call it by TLS.
+        tls_name: the host name or IP address in its certificate, where that is not *host*.
 
     Raises:
         ValueError: a value breaks the rule for its field, which the message names.
@@ -39,6 +41,8 @@ class Peer(Struct, frozen=True):
     host: str | None = None
     port: int | None = None
     allow_from: tuple[rules.Network, ...] = ()
+    tls: bool = False
+    tls_name: str | None = None
 
     def __post_init__(self) -> None:
         """Check and normalise every field."""
@@ -48,6 +52,11 @@ class Peer(Struct, frozen=True):
         if self.host is not None or self.port is not None:
             self._keep("host", rules.host)
             self._keep("port", rules.port)
+        self._keep("tls", rules.boolean)
+        if self.tls_name is not None:
+            self._keep("tls_name", rules.host)
+        if broken := _broken_rule_of_tls(self.host is not None, self.tls, self.tls_name is not None):
+            raise ValueError(broken)
         force_setattr(self, "allow_from", tuple(self._checked("allow_from", rules.network, n) for n in self.allow_from))
 
     def __str__(self) -> str:
@@ -164,6 +173,22 @@ def _host_and_port_together(fields: object) -> None:
         raise Invalid(f"must have {missing} beside {given}, or neither")
 
 
+def _tls_of_one_that_we_call(fields: object) -> None:
+    if isinstance(fields, dict):
+        broken = _broken_rule_of_tls("host" in fields, fields.get("tls") is True, "tls_name" in fields)
+        if broken is not None:
+            raise Invalid(broken)
+
+
+def _broken_rule_of_tls(has_host: bool, tls: bool, has_tls_name: bool) -> str | None:
+    """What was written down and would mean nothing was meant otherwise."""
+    if tls and not has_host:
+        return "must have host and port beside tls, which is how we call it"
+    if has_tls_name and not tls:
+        return "must have tls = true beside tls_name"
+    return None
+
+
 def _names(peers: object) -> None:
     faults: list[Invalid] = []
     for name in peers if isinstance(peers, dict) else ():
@@ -197,12 +222,15 @@ def _to_table(content: dict[str, Any]) -> PeerTable:
 
 _PEER = toml_file.every(
     _host_and_port_together,
+    _tls_of_one_that_we_call,
     toml_file.table(
         {
             Required("ae_title"): rules.ae_title,
             Optional("host"): rules.host,
             Optional("port"): rules.port,
             Optional("allow_from"): _networks,
+            Optional("tls"): rules.boolean,
+            Optional("tls_name"): rules.host,
         }
     ),
 )

@@ -15,6 +15,7 @@ from minipacs.wire.association import Association
 from minipacs.wire.state_table import State
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from minipacs.wire.association import Direction
@@ -34,6 +35,8 @@ class Requestor:
         remote_address: what the connection leads to, family and address of the socket; None before it is open.
         local_address: the IP address that we call from; empty before the connection is open.
         failed_addresses: of the addresses of the host, those that did not answer before one did, and why.
+        error: why the connection was lost, when nobody closed it.
+        is_tls_agreed: whether version and cipher suite of TLS were agreed.
     """
 
     def __init__(self, on_pdu: Callable[[Direction, float, bytes], None] | None = None) -> None:
@@ -42,7 +45,10 @@ class Requestor:
         self.remote_address: tuple[socket.AddressFamily, tuple[Any, ...]] | None = None
         self.local_address = ""
         self.failed_addresses: list[str] = []
+        self.error: OSError | None = None
+        self.is_tls_agreed = False
         self._socket: socket.socket | None = None
+        self._tls: ssl.SSLSocket | None = None
 
     def connect(self, host: str, port: int, timeout: float) -> None:
         """Open the connection, trying the addresses of *host* in the order of the resolver.
@@ -83,6 +89,27 @@ class Requestor:
         self.remote_address = family, address
         self.local_address = sock.getsockname()[0]
 
+    def secure(self, context: ssl.SSLContext, server_name: str, timeout: float) -> None:
+        """Speak TLS on the open connection from here on.
+
+        Args:
+            context: whom to trust, and what to show.
+            server_name: the host name or IP address that the certificate of the peer has to have.
+            timeout: seconds for the whole handshake.
+
+        Raises:
+            OSError: the handshake failed.
+        """
+        assert self._socket is not None
+        self._socket.settimeout(timeout)
+        self._socket = self._tls = context.wrap_socket(
+            self._socket, server_hostname=server_name, do_handshake_on_connect=False
+        )
+        try:
+            self._tls.do_handshake()
+        finally:
+            self.is_tls_agreed = self._tls.cipher() is not None
+
     def next_indication(self, timeout: float) -> Indication:
         """Send what there is to send, and return what happens next.
 
@@ -109,8 +136,12 @@ class Requestor:
         """Send what there is to send, and close."""
         if self._socket is not None:
             self._send()
+            if self._tls is not None:
+                with suppress(OSError, ValueError):  # close_notify, without waiting for the peer's (RFC 8446 §6.1)
+                    self._tls.settimeout(0)
+                    self._tls.unwrap()
             self._socket.close()
-            self._socket = None
+            self._socket = self._tls = None
             self.association.connection_closed()
 
     def cut(self) -> None:
@@ -142,7 +173,8 @@ class Requestor:
             data = self._socket.recv(_CHUNK)
         except TimeoutError:
             raise
-        except OSError:
+        except OSError as error:
+            self.error = error
             data = b""
         if data:
             acknowledge_at_once(self._socket)

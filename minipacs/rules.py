@@ -110,6 +110,37 @@ def integer(least: int, most: int) -> Callable[[object], int]:
     return rule
 
 
+def boolean(value: object) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise Invalid("must be true or false")
+    return value
+
+
+def one_of(*words: str) -> Callable[[object], str]:
+    """One of these *words*."""
+
+    def rule(value: object) -> str:
+        if text(value) not in words:
+            raise Invalid(f"must be {' or '.join(words)}")
+        return text(value)
+
+    return rule
+
+
+def one_or_more(item: Callable[[object], str]) -> Callable[[object], tuple[str, ...]]:
+    """What keeps the rule *item*, or an array of that."""
+
+    def rule(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            return (item(value),)
+        if not value:
+            raise Invalid("must name at least one, or be left out")
+        return tuple(map(item, value))
+
+    return rule
+
+
 def seconds(value: object) -> float:
     """A time in seconds."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 86_400:

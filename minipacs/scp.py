@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Self
 from minipacs.ae_title import checked
 from minipacs.listener import Listener
 from minipacs.peers import Peer, PeerTable
-from minipacs.settings import Limits, Settings, Timeouts
+from minipacs.settings import TLS, Limits, Settings, Timeouts
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
@@ -32,6 +33,7 @@ class VerificationSCP:
         timeouts: deadlines.
         limits: limits.
         on_association: called with each association at its end, in the thread of the node.
+        tls: speak TLS on that port, by this context, which has a certificate; None: plain DICOM.
 
     Attributes:
         port: the port that is really bound, once it listens.
@@ -52,12 +54,21 @@ class VerificationSCP:
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
         limits: Limits = Limits(),  # noqa: B008 - frozen
         on_association: Callable[[AssociationRecord], None] = lambda _: None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.ae_title = checked(ae_title, "ae_title")
         self.host = host
         self.port = port
         self.associations: deque[AssociationRecord] = deque(maxlen=_KEPT)
-        self._settings = Settings(ae_title=self.ae_title, host=host, port=port, timeouts=timeouts, limits=limits)
+        self._tls = tls
+        self._settings = Settings(
+            ae_title=self.ae_title,
+            host=host,
+            port=port,
+            timeouts=timeouts,
+            limits=limits,
+            tls=TLS() if tls is None else TLS(port=port, only=True),
+        )
         self._peers = _to_table(peers)
         self._on_association = on_association
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -131,7 +142,7 @@ class VerificationSCP:
 
     async def _serve(self, listens: threading.Event) -> None:
         self._stop_asked = asyncio.Event()
-        self._listener = Listener(self._settings, lambda: self._peers, self._keep)
+        self._listener = Listener(self._settings, lambda: self._peers, self._keep, tls=self._tls)
         self.port = await self._listener.start()
         self._loop = asyncio.get_running_loop()
         listens.set()

@@ -28,9 +28,11 @@ from minipacs.recognition import (
     unreachable,
 )
 from minipacs.requestor import Requestor
+from minipacs.tls_recognition import closed_after_handshake, handshake_failed
 from minipacs.wire.associate import AssociateAC, AssociateRJ
 from minipacs.wire.dimse import C_ECHO_RSP, SUCCESS, c_echo_rq
 from minipacs.wire.framing import MAXIMUM_LENGTH
+from minipacs.wire.indications import Closed
 from minipacs.wire.items import SMALLEST_MAXIMUM_LENGTH
 from minipacs.wire.messages import Message
 from minipacs.wire.pdu import Abort, ReleaseRP, ReleaseRQ
@@ -38,6 +40,7 @@ from minipacs.wire.state_table import State
 from minipacs.wire.verification import IMPLICIT_VR_LITTLE_ENDIAN, request
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
     from minipacs.peers import Peer
@@ -64,6 +67,7 @@ def echo(
     maximum_length: int = MAXIMUM_LENGTH,
     abort: bool = False,
     callbacks: EchoCallbacks | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> EchoResult:
     """Send C-ECHO-RQ to *peer* on one association, and release it.
 
@@ -72,14 +76,16 @@ def echo(
         calling_ae_title: our AE title.
         count: how many echoes.
         interval: seconds between two of them.
-        timeout: seconds to wait for the connection, and for each answer. A peer that answers the request by silence
-            or a close is looked at for that long again, 1 s at most: whether its port speaks TLS or HTTP.
+        timeout: seconds to wait for the connection, for the TLS handshake, and for each answer. A peer that answers
+            the request by silence or a close is looked at for that long again, 1 s at most: whether its port speaks
+            TLS or HTTP.
         wait: seconds for which a failed attempt is made again; 0: one attempt.
         scp_port: where our own SCP listens, for the advice to register it.
         transfer_syntaxes: UIDs of those that we propose, in this order.
         maximum_length: bytes of a P-DATA-TF that we announce to take; 0: any.
         abort: whether to end by A-ABORT, not by A-RELEASE.
         callbacks: told of each step of each attempt.
+        tls: call by TLS, by this context; None: by TLS where *peer* says so, trusting whom the system trusts.
 
     Returns:
         What became of it; a peer that says no, or nothing, is a result.
@@ -94,27 +100,43 @@ def echo(
     if not transfer_syntaxes or 0 < maximum_length < SMALLEST_MAXIMUM_LENGTH or maximum_length < 0:
         raise ValueError(f"transfer_syntaxes must not be empty, maximum_length 0 or at least {SMALLEST_MAXIMUM_LENGTH}")
     calling_ae_title = checked(calling_ae_title, "calling_ae_title")
+    if peer.tls and tls is None:
+        tls = _default_context()
     asked = request(calling_ae_title, peer.ae_title, transfer_syntaxes, maximum_length)
     until = perf_counter() + wait
     while True:
-        call = _Call(peer, asked, timeout, scp_port, callbacks)
+        call = _Call(peer, asked, timeout, scp_port, callbacks, tls)
         result = call.run(count, interval, abort)
         if result.is_success or perf_counter() + _RETRY_PAUSE >= until:
             return call.with_look(result)
         sleep(_RETRY_PAUSE)
 
 
+def _default_context() -> ssl.SSLContext:
+    from minipacs.settings import TLS
+    from minipacs.tls import client_context
+
+    return client_context(TLS())
+
+
 class _Call:
     """One association with one peer, from connect to close."""
 
     def __init__(
-        self, peer: Peer, request: AssociateRQ, timeout: float, scp_port: int, callbacks: EchoCallbacks | None
+        self,
+        peer: Peer,
+        request: AssociateRQ,
+        timeout: float,
+        scp_port: int,
+        callbacks: EchoCallbacks | None,
+        tls: ssl.SSLContext | None,
     ) -> None:
         self._peer = peer
         self._request = request
         self._timeout = timeout
         self._scp_port = scp_port
         self._callbacks = callbacks or EchoCallbacks()
+        self._tls = tls
         self._requestor = Requestor(None if callbacks is None else callbacks.pdu)
         self._association = self._requestor.association
         self._times: dict[str, float] = {}
@@ -151,7 +173,7 @@ class _Call:
     def with_look(self, result: EchoResult) -> EchoResult:
         """Return *result*; when the peer sent nothing at all, with what its port speaks as one observation more."""
         address = self._requestor.remote_address
-        if result.code not in _NO_ANSWER or address is None or self._has_begun_to_answer:
+        if result.code not in _NO_ANSWER or address is None or self._tls or self._has_begun_to_answer:
             return result
         from minipacs.port_look import look
 
@@ -164,8 +186,16 @@ class _Call:
         try:
             with self._timed("connect"):
                 self._requestor.connect(self._peer.host, self._peer.port, self._timeout)
+                if self._tls is not None:
+                    self._secure(self._tls, self._peer.tls_name or self._peer.host)
         except (OSError, UnicodeError) as error:
             raise unreachable(error) from None
+
+    def _secure(self, tls: ssl.SSLContext, server_name: str) -> None:
+        try:
+            self._requestor.secure(tls, server_name.partition("%")[0].rstrip("."), self._timeout)
+        except OSError as error:
+            raise handshake_failed(error, is_agreed=self._requestor.is_tls_agreed) from None
 
     def _associate(self) -> None:
         with self._timed("associate"):
@@ -178,6 +208,8 @@ class _Call:
         if isinstance(answer, AssociateRJ):
             self._callbacks.rejected(answer)
         if not isinstance(answer, AssociateAC):
+            if self._tls is not None and isinstance(answer, Closed):
+                raise closed_after_handshake(self._requestor.error)
             raise not_associated(answer)
         self._callbacks.accepted(answer)
         if _CONTEXT_ID not in self._association.accepted_contexts:

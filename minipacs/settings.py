@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
-from voluptuous import Optional
+from voluptuous import Invalid, MultipleInvalid, Optional, RequiredFieldInvalid
 
 from minipacs import rules, toml_file
 from minipacs.errors import SettingsError
@@ -31,6 +31,7 @@ class Timeouts(Struct, frozen=True):
         idle: without a byte on an association.
         close: from our last PDU to the peer's close (ARTIM, Sta13).
         stop: what is still open when the node is told to stop is aborted after this.
+        handshake: from the connection to the end of its TLS handshake, however slowly it comes.
     """
 
     request: float = 5.0
@@ -38,6 +39,7 @@ class Timeouts(Struct, frozen=True):
     idle: float = 60.0
     close: float = 1.0
     stop: float = 1.0
+    handshake: float = 5.0
 
 
 class Limits(Struct, frozen=True):
@@ -58,6 +60,29 @@ class Limits(Struct, frozen=True):
     connections: int = 1_000
 
 
+class TLS(Struct, frozen=True):
+    """How we speak TLS (PS3.15 §B.12); the files are PEM.
+
+    Attributes:
+        certificate: ours, with those between it and its CA behind it; None: we have none to show.
+        key: its private key; None together with *certificate*.
+        trusted: the certificates of the CAs that we trust, or of the peers themselves; empty: those that the system
+            trusts, when we call.
+        require_client_certificate: whether a peer that calls us has to show a certificate of one of these CAs.
+        minimum_version: ``1.2`` or ``1.3``.
+        port: TCP port of our SCP for TLS; 0: one that is free; None: it speaks no TLS.
+        only: whether the SCP listens for TLS alone, and not on the port for plain DICOM.
+    """
+
+    certificate: Path | None = None
+    key: Path | None = None
+    trusted: tuple[Path, ...] = ()
+    require_client_certificate: bool = True
+    minimum_version: str = "1.2"
+    port: int | None = None
+    only: bool = False
+
+
 class Settings(Struct, frozen=True):
     """Everything that minipacs.toml says.
 
@@ -68,6 +93,7 @@ class Settings(Struct, frozen=True):
         peers: path of the peer table.
         timeouts: deadlines.
         limits: limits.
+        tls: how we speak TLS.
     """
 
     ae_title: str = "MINIPACS"
@@ -76,6 +102,12 @@ class Settings(Struct, frozen=True):
     peers: Path = DEFAULT_FILE.with_name("peers.toml")
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    tls: TLS = TLS()
+
+    @property
+    def advertised_port(self) -> int:
+        """The port where peers are to call us."""
+        return self.tls.port if self.tls.only and self.tls.port is not None else self.port
 
 
 NODE_RULES = {
@@ -93,9 +125,36 @@ _LIMIT_RULES = {
     "connections": rules.integer(1, 100_000),
 }
 
+_TLS_RULES = {
+    "certificate": rules.path,
+    "key": rules.path,
+    "trusted": rules.one_or_more(rules.path),
+    "require_client_certificate": rules.boolean,
+    "minimum_version": rules.one_of("1.2", "1.3"),
+    "port": rules.listening_port,
+    "only": rules.boolean,
+}
+
 
 def _section(field_rules: dict[str, Any]) -> Any:
     return toml_file.table({Optional(name): rule for name, rule in field_rules.items()})
+
+
+def _what_tls_needs(fields: object) -> None:
+    """A node without its certificate speaks no TLS, and one that trusts nobody admits no client certificate."""
+    if not isinstance(fields, dict):
+        return
+    needs = {"certificate": ["key"], "key": ["certificate"], "port": ["certificate"]}
+    needs["only"] = ["port"] if fields.get("only") is True else []
+    if fields.get("require_client_certificate", True) is True:
+        needs["port"].append("trusted")
+    faults: dict[str, Invalid] = {}
+    for key, others in needs.items():
+        for other in others if key in fields else ():
+            if other not in fields:
+                faults.setdefault(other, RequiredFieldInvalid(f"must be given beside {key}", [other]))
+    if faults:
+        raise MultipleInvalid(list(faults.values()))
 
 
 _FILE = toml_file.table(
@@ -103,6 +162,7 @@ _FILE = toml_file.table(
         Optional("node"): _section(NODE_RULES),
         Optional("timeouts"): _section(dict.fromkeys(Timeouts.__struct_fields__, rules.seconds)),
         Optional("limits"): _section(_LIMIT_RULES),
+        Optional("tls"): toml_file.every(_what_tls_needs, _section(_TLS_RULES)),
     }
 )
 
@@ -128,6 +188,14 @@ def read_settings(path: Path | None) -> Settings:
     settings = Settings(
         timeouts=Timeouts(**content.get("timeouts", {})),
         limits=Limits(**content.get("limits", {})),
+        tls=_tls(content.get("tls", {}), path.parent),
         **{name: value for name, value in node.items() if name != "peers"},
     )
     return replace(settings, peers=path.parent / node.get("peers", "peers.toml"))
+
+
+def _tls(fields: dict[str, Any], folder: Path) -> TLS:
+    """What the section says; its files are found from the *folder* of the settings file."""
+    files = {name: folder / fields[name] for name in ("certificate", "key") if name in fields}
+    trusted = tuple(folder / name for name in fields.get("trusted", ()))
+    return TLS(**(fields | files | {"trusted": trusted}))

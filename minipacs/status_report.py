@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from minipacs.node_status import tls_as_text
 from minipacs.peers import counted
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ def status_as_text(status: NodeStatus, now: datetime | None = None) -> str:
     """
     now = now or datetime.now(UTC)
     host = f"[{status.host}]" if ":" in status.host else status.host
+    tls = tls_as_text(status.port, status.tls_port)
     lines = [
-        f"{status.ae_title} listening on {host}:{status.port}, up {_elapsed(status.started, now)} "
+        f"{status.ae_title} listening on {host}:{status.port}{tls}, up {_elapsed(status.started, now)} "
         f"(pid {status.pid}, minipacs {status.version})",
         *_table(status, now),
         *_associations(status.associations, now),

@@ -149,7 +149,7 @@ def _not_toml(source: str, text: str, fault: tomli.TOMLDecodeError) -> str:
 
 
 def _in_our_words(fault: Invalid, known: Iterable[str]) -> Invalid:
-    if isinstance(fault, RequiredFieldInvalid):
+    if isinstance(fault, RequiredFieldInvalid) and fault.msg == "required key not provided":
         return RequiredFieldInvalid("must be given", fault.path)
     if len(fault.path) == 1 and fault.msg == "extra keys not allowed":
         return KeyInvalid(_known_key_rule(str(fault.path[0]), list(known)), fault.path)

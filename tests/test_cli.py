@@ -33,6 +33,8 @@ UTC = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 ASSOCIATE_AC, ABORT = 0x02, 0x07
 
+PLAIN = {"tls": False, "tls_name": None}
+
 Done = subprocess.CompletedProcess[str]
 
 
@@ -329,9 +331,9 @@ def test_the_list_is_to_be_had_as_json(tmp_path: Path) -> None:
     save(tmp_path, TABLE)
     done = minipacs(tmp_path, "peers", "--json")
     assert [json.loads(line) for line in done.stdout.splitlines()] == [
-        {"name": "orthanc", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": 4242, "allow_from": []},
-        {"name": "six", "ae_title": "SIX", "host": "::1", "port": 104, "allow_from": ["::1", "fd00::/8"]},
-        {"name": "ws", "ae_title": "WS", "host": None, "port": None, "allow_from": []},
+        {"name": "orthanc", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": 4242, "allow_from": []} | PLAIN,
+        {"name": "six", "ae_title": "SIX", "host": "::1", "port": 104, "allow_from": ["::1", "fd00::/8"]} | PLAIN,
+        {"name": "ws", "ae_title": "WS", "host": None, "port": None, "allow_from": []} | PLAIN,
     ]
 
 

@@ -118,7 +118,7 @@ def test_a_node_says_who_and_where_it_is(node: Node) -> None:
     assert told.pid == node.child.pid
     assert told.started.endswith("Z")
     assert told.peers.file == str(node.peers)
-    assert told.peers.table == (ListedPeer("ct1", "CT1", None, None, ()),)
+    assert told.peers.table == (ListedPeer("ct1", "CT1", None, None, (), tls=False, tls_name=None),)
     assert (told.peers.count, told.peers.last_reload.result, told.peers.watch_error) == (1, "loaded", None)
     assert (told.associations.open, told.associations.last) == ((), ())
     assert told.associations.counts == {outcome.value: 0 for outcome in AssociationOutcome}
@@ -179,7 +179,7 @@ def test_each_way_to_read_the_table_is_told(node: Node) -> None:
     node.save(table(CT1, MR2))
     told = becomes("reloaded").peers
     assert (told.last_reload.added, told.last_reload.removed, told.count) == (("mr2",), (), 2)
-    assert told.table[1] == ListedPeer("mr2", "MR2", "10.0.0.5", 104, ("10.0.0.0/8",))
+    assert told.table[1] == ListedPeer("mr2", "MR2", "10.0.0.5", 104, ("10.0.0.0/8",), tls=False, tls_name=None)
     assert told.last_reload.time > first
     node.peers.write_text("[peers.ct1]\nport = 0\n")
     told = becomes("invalid").peers

@@ -26,13 +26,14 @@ ARROWS = {
     "bounded": "",
     "catalogue": "",
     "catalogue.round_trip": "catalogue",
+    "catalogue.tls": "catalogue",
     "catalogue.we_are_called": "catalogue",
     "catalogue.we_call": "catalogue",
     "certificate": "",
     "cli": "__init__ cli.formats errors",
     "cli.echo": (
-        "cli cli.formats cli.options cli.progress cli.targets echo_result leg leg_report peers report rules scu "
-        "settings side_by_side tracing.transcript wire.framing wire.verification"
+        "cli cli.formats cli.options cli.progress cli.targets echo_callbacks echo_result leg leg_report peers "
+        "report rules scu settings side_by_side tracing.transcript wire.framing wire.verification"
     ),
     "cli.explain": "catalogue cli cli.options diagnosis escape",
     "cli.formats": "",
@@ -51,10 +52,10 @@ ARROWS = {
     ),
     "cli.serve": (
         "__init__ cli.options connection control_server listener listening log node_status peers reload settings "
-        "timestamp toml_file tracing.log"
+        "timestamp tls toml_file tracing.log"
     ),
     "cli.status": "cli cli.options control_client errors node_status settings status_report",
-    "cli.targets": "cli.options peers settings toml_file",
+    "cli.targets": "cli.options peers settings tls toml_file",
     "connection": (
         "admission association_record diagnosis errors escape listening recognition tcp wire.associate "
         "wire.association wire.dimse wire.indications wire.messages wire.pdu wire.state_table wire.verification"
@@ -62,7 +63,7 @@ ARROWS = {
     "control_client": "association_record control_place errors node_status",
     "control_place": "errors",
     "control_server": "accepting association_record control_place errors node_status",
-    "diagnosis": "catalogue catalogue.round_trip catalogue.we_are_called catalogue.we_call",
+    "diagnosis": "catalogue catalogue.round_trip catalogue.tls catalogue.we_are_called catalogue.we_call",
     "echo_callbacks": "wire.associate wire.association",
     "echo_result": "peers",
     "errors": "",
@@ -75,7 +76,7 @@ ARROWS = {
     "leg_report": "echo_result leg report roundtrip",
     "listener": (
         "accepting admission ae_title association_record connection diagnosis errors escape flood listening "
-        "node_status peers rules settings tally timestamp wire.associate"
+        "node_status peers rules settings tally timestamp tls_connection wire.associate"
     ),
     "listening": "admission association_record diagnosis settings wire.associate wire.association",
     "log": "timestamp",
@@ -101,8 +102,8 @@ ARROWS = {
     "scp": "ae_title association_record listener peers settings",
     "scu": (
         "ae_title diagnosis echo_callbacks echo_result errors escape peers port_look recognition requestor "
-        "wire.associate wire.dimse wire.framing wire.indications wire.items wire.messages wire.pdu "
-        "wire.state_table wire.verification"
+        "settings tls tls_recognition wire.associate wire.dimse wire.framing wire.indications wire.items "
+        "wire.messages wire.pdu wire.state_table wire.verification"
     ),
     "settings": "errors rules toml_file wire.framing wire.messages",
     "side_by_side": "echo_result peers scu",
@@ -110,6 +111,11 @@ ARROWS = {
     "tally": "association_record node_status timestamp",
     "tcp": "",
     "timestamp": "",
+    "tls": "errors settings toml_file",
+    "tls_connection": (
+        "association_record connection diagnosis escape listening recognition tcp tls_recognition wire.pdu"
+    ),
+    "tls_recognition": "echo_result recognition",
     "toml_file": "errors escape",
     "tracing": "",
     "tracing.dissection": "names tracing.fields tracing.items wire.associate wire.dimse wire.header wire.pdu",
@@ -140,7 +146,7 @@ ARROWS = {
 }
 
 # What `import minipacs` and `minipacs echo` do without: some take longer to import than an echo takes.
-HEAVY = {"asyncio", "logging", "watchdog", "tomlkit", "pynetdicom", "pydicom", "hypothesis", "pytest"}
+HEAVY = {"asyncio", "logging", "ssl", "watchdog", "tomlkit", "pynetdicom", "pydicom", "hypothesis", "pytest"}
 
 # Each foreign library has its doors. msgspec is the language that values are written in, and is everywhere.
 DOORS = {

@@ -128,7 +128,13 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "section-misspelt": ('peer: must be a known key (nearest: peers), not "peer"',),
     "section-twice": ("line 4, column 11: must be TOML (Cannot declare ('peers', 'ct1') twice), not \"[peers.ct1]\"",),
     "section-without-peers": ('orthanc: must be one of peers, not "orthanc"',),
-    "unknown-key-far": ('peers.ct1.colour: must be one of ae_title, host, port, allow_from, not "colour"',),
+    "tls-name-malformed": (f'peers.ct1.tls_name: {HOST}, not "ct 1"',),
+    "tls-name-without-tls": ("peers.ct1: must have tls = true beside tls_name, not a table",),
+    "tls-number": ("peers.ct1.tls: must be true or false, not 1",),
+    "tls-without-host": ("peers.ct1: must have host and port beside tls, which is how we call it, not a table",),
+    "unknown-key-far": (
+        'peers.ct1.colour: must be one of ae_title, host, port, allow_from, tls, tls_name, not "colour"',
+    ),
     "unknown-key-near": ('peers.ct1.allow: must be a known key (nearest: allow_from), not "allow"',),
     "utf-16": ("byte 0: must be UTF-8, not 0xFF",),
 }
@@ -320,6 +326,10 @@ def test_a_peer_reads_as_its_target(peer: Peer, text: str) -> None:
         ({"host": "h", "port": "104"}, "port: must be 1 to 65535, not '104'"),
         ({"allow_from": ["10.0.0.1/8"]}, f"allow_from: {HOST_BITS} 10.0.0.0/8, not '10.0.0.1/8'"),
         ({"allow_from": [None]}, "allow_from: must be text in quotes, not None"),
+        ({"tls": 1}, "tls: must be true or false, not 1"),
+        ({"tls": True}, "must have host and port beside tls, which is how we call it"),
+        ({"host": "h", "port": 104, "tls_name": "h2"}, "must have tls = true beside tls_name"),
+        ({"host": "h", "port": 104, "tls": True, "tls_name": ""}, f"tls_name: {HOST}, not ''"),
     ],
 )
 def test_there_is_no_invalid_peer(values: dict[str, Any], message: str) -> None:
@@ -442,7 +452,9 @@ def networks(draw: st.DrawFn) -> Network:
 def peers(draw: st.DrawFn) -> Peer:
     peer = Peer(draw(names), draw(ae_titles), allow_from=tuple(draw(st.lists(networks(), max_size=3))))
     if draw(st.booleans()):
-        return replace(peer, host=draw(hosts), port=draw(st.integers(1, 65_535)))
+        peer = replace(peer, host=draw(hosts), port=draw(st.integers(1, 65_535)))
+        if draw(st.booleans()):
+            return replace(peer, tls=True, tls_name=draw(st.none() | hosts))
     return peer
 
 
@@ -462,6 +474,10 @@ def fields_of(peer: Peer) -> Iterator[tuple[str, object]]:
         yield "port", peer.port
     if peer.allow_from:
         yield "allow_from", [network_text(network) for network in peer.allow_from]
+    if peer.tls:
+        yield "tls", True
+    if peer.tls_name is not None:
+        yield "tls_name", peer.tls_name
 
 
 @bounded
@@ -476,7 +492,7 @@ def test_any_table_that_was_written_reads_back_equal(table: PeerTable) -> None:
 @given(peers())
 def test_any_peer_is_parsed_from_how_it_reads(peer: Peer) -> None:
     if "@" not in peer.ae_title or peer.host is not None:
-        assert Peer.parse(str(peer), peer.name) == replace(peer, allow_from=())
+        assert Peer.parse(str(peer), peer.name) == replace(peer, allow_from=(), tls=False, tls_name=None)
 
 
 @bounded

@@ -51,9 +51,12 @@ def keys(line: str) -> list[str]:
     [
         (
             Peer("orthanc", "ORTHANC", "127.0.0.1", 4242, ("127.0.0.1", "fd00::/8")),  # type: ignore[arg-type]
-            '{"name":"orthanc","ae_title":"ORTHANC","host":"127.0.0.1","port":4242,"allow_from":["127.0.0.1","fd00::/8"]}',
+            '{"name":"orthanc","ae_title":"ORTHANC","host":"127.0.0.1","port":4242,"allow_from":["127.0.0.1","fd00::/8"],"tls":false,"tls_name":null}',
         ),
-        (Peer("ws", 'A"B'), r'{"name":"ws","ae_title":"A\"B","host":null,"port":null,"allow_from":[]}'),
+        (
+            Peer("ws", 'A"B'),
+            r'{"name":"ws","ae_title":"A\"B","host":null,"port":null,"allow_from":[],"tls":false,"tls_name":null}',
+        ),
     ],
 )
 def test_a_peer_is_one_object(peer: Peer, line: str) -> None:

@@ -1106,8 +1106,7 @@ def test_a_peer_that_sends_no_more_still_gets_its_answers(
 
 def with_small_buffers(node: VerificationSCP) -> VerificationSCP:
     """What comes from now on fills the buffers of the kernel soon."""
-    server = listener_of(node)._server
-    assert server is not None
+    [server] = listener_of(node)._servers
     for sock in server.sockets:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -1394,8 +1393,8 @@ def test_a_privileged_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ListenError) as raised:
         node.start()
     assert str(raised.value) == (
-        "cannot listen on 127.0.0.1 port 104: ports below 1024 need privileges; choose another with --port (11112 is "
-        "DICOM's own)"
+        "cannot listen on 127.0.0.1 port 104: ports below 1024 need privileges; choose another with --port (11112 and "
+        "2762 are DICOM's own)"
     )
 
 

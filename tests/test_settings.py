@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import asdict
 
 from minipacs import SettingsError
-from minipacs.settings import Limits, Settings, Timeouts, find_file, read_settings
+from minipacs.settings import TLS, Limits, Settings, Timeouts, find_file, read_settings
 
 from .test_toml_file import public_folder, without_privileges
 
@@ -22,9 +22,18 @@ DEFAULTS = {
     "host": "127.0.0.1",
     "port": 11112,
     "peers": Path("conf/peers.toml"),
-    "timeouts": Timeouts(request=5.0, pdu=10.0, idle=60.0, close=1.0, stop=1.0),
+    "timeouts": Timeouts(request=5.0, pdu=10.0, idle=60.0, close=1.0, stop=1.0, handshake=5.0),
     "limits": Limits(
         associate_pdu=1_048_576, maximum_length=16_384, command_set=65_536, associations=100, connections=1_000
+    ),
+    "tls": TLS(
+        certificate=None,
+        key=None,
+        trusted=(),
+        require_client_certificate=True,
+        minimum_version="1.2",
+        port=None,
+        only=False,
     ),
 }
 
@@ -48,7 +57,7 @@ def test_the_shipped_file_says_the_defaults(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_shipped_file_says_every_setting() -> None:
     content = tomllib.loads(SHIPPED.read_text())
     settings = asdict(Settings())
-    assert set(content["node"]) == set(settings) - {"timeouts", "limits"}
+    assert set(content["node"]) == set(settings) - {"timeouts", "limits", "tls"}
     assert set(content["timeouts"]) == set(Timeouts.__struct_fields__)
     assert set(content["limits"]) == set(Limits.__struct_fields__)
     assert set(content) == {"node", "timeouts", "limits"}
@@ -71,6 +80,7 @@ def test_an_empty_file_says_the_defaults(tmp_path: Path) -> None:
         ("timeouts.idle = 86400", 86400.0),
         ("timeouts.close = 2.5", 2.5),
         ("timeouts.stop = 3", 3.0),
+        ("timeouts.handshake = 0.1", 0.1),
         ("limits.associate_pdu = 1024", 1024),
         ("limits.maximum_length = 67108864", 67108864),
         ("limits.command_set = 2048", 2048),
@@ -90,10 +100,11 @@ def differences(settings: Settings, others: Settings) -> dict[str, str]:
 
 
 def flat(settings: Settings) -> dict[str, object]:
-    sections = {"node": settings, "timeouts": settings.timeouts, "limits": settings.limits}
+    sections = {"node": settings, "timeouts": settings.timeouts, "limits": settings.limits, "tls": settings.tls}
     return {f"{name}.{key}": value for name, section in sections.items() for key, value in asdict(section).items()} | {
         "node.timeouts": None,
         "node.limits": None,
+        "node.tls": None,
     }
 
 
@@ -115,7 +126,7 @@ def test_the_peer_table_is_found_from_the_settings_file(peers: str, path: str, t
     ("line", "fault"),
     [
         ("nod.port = 1", 'nod: must be a known key (nearest: node), not "nod"'),
-        ("port = 104", 'port: must be one of node, timeouts, limits, not "port"'),
+        ("port = 104", 'port: must be one of node, timeouts, limits, tls, not "port"'),
         ("node = 1", "node: must be a table, not 1"),
         ("node.prot = 104", 'node.prot: must be a known key (nearest: port), not "prot"'),
         ("node.x = 1", 'node.x: must be one of ae_title, host, port, peers, not "x"'),

@@ -192,6 +192,7 @@ STATUS = NodeStatus(
     host="::1",
     addresses=("::1",),
     port=11112,
+    tls_port=None,
     pid=4711,
     version="0.1.0",
     started=ago(days=2, hours=3, minutes=4),
@@ -200,7 +201,7 @@ STATUS = NodeStatus(
         count=1,
         last_reload=LOADED,
         watch_error=None,
-        table=(ListedPeer("ct1", "CT1", None, None, ()),),
+        table=(ListedPeer("ct1", "CT1", None, None, (), tls=False, tls_name=None),),
     ),
     associations=AssociationsStatus(
         open=(),

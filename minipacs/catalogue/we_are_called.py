@@ -83,7 +83,7 @@ _NO_REQUEST = (
         "inbound.tls",
         "a TLS ClientHello on our plain port",
         "TLS on the plain DICOM port",
-        "on the peer: switch TLS off for this node (Orthanc: UseDicomTls)",
+        "on the peer: switch TLS off for this node (Orthanc: UseDicomTls){or_tls}",
     ),
     Row(
         "inbound.noise",

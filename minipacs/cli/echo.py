@@ -6,12 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from minipacs.cli import FAILED, OK
 from minipacs.cli.formats import with_format
 from minipacs.cli.options import Refused, Rule, with_settings
 from minipacs.cli.progress import Progress
-from minipacs.cli.targets import peer_at, table_of
+from minipacs.cli.targets import peer_at, table_of, tls_context
 from minipacs.report import echo_as_json, echo_as_text
 from minipacs.rules import ae_title, maximum_length, transfer_syntaxes
 from minipacs.scu import DEFAULT_TIMEOUT, echo
@@ -22,6 +23,7 @@ from minipacs.wire.verification import IMPLICIT_VR_LITTLE_ENDIAN
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from minipacs.echo_callbacks import EchoCallbacks
     from minipacs.echo_result import EchoResult
     from minipacs.peers import Peer
     from minipacs.settings import Settings
@@ -38,6 +40,7 @@ Examples:
   minipacs echo --all --format junit > echo.xml    a test case a peer, for a CI server
   minipacs echo orthanc -v                         what both sides say when they negotiate; -vv: every byte
   minipacs echo orthanc --propose all -v           which transfer syntax does it choose?
+  minipacs echo ORTHANC@127.0.0.1:2762 --tls       by TLS, as [tls] in minipacs.toml says
 
 \b
 Exit code: 0 every target answered with success, 1 one did not, 2 usage or configuration, 130 Ctrl-C;
@@ -76,6 +79,7 @@ Outcome: success, failure, no-response, aborted, rejected, no-context, no-associ
     show_default=True,
     help="The maximum length that we announce, in bytes; 0: unlimited.",
 )
+@click.option("--tls", "by_tls", is_flag=True, help="Call by TLS, whatever the table says.")
 @click.option(
     "-v", "--verbose", count=True, help="Show the negotiation on standard error; -vv: every PDU, with its bytes."
 )
@@ -92,24 +96,32 @@ def command(
     propose: tuple[tuple[str, ...], ...],
     abort: bool,
     pdu: int,
+    by_tls: bool,
     verbose: int,
     output: str,
     settings: Settings,
 ) -> int:
     """Echo each TARGET: a name of the peer table, or TITLE@HOST:PORT."""
-    peers = _peers(targets, is_all, settings)
-    call = partial(
-        echo,
-        calling_ae_title=calling or settings.ae_title,
-        count=count,
-        interval=interval,
-        timeout=timeout,
-        wait=wait,
-        scp_port=settings.port,
-        transfer_syntaxes=tuple(dict.fromkeys(uid for uids in propose for uid in uids)) or (IMPLICIT_VR_LITTLE_ENDIAN,),
-        maximum_length=pdu,
-        abort=abort,
-    )
+    peers = [replace(peer, tls=peer.tls or by_tls) for peer in _peers(targets, is_all, settings)]
+    context = tls_context(settings, peers)
+
+    def call(peer: Peer, callbacks: EchoCallbacks | None = None) -> EchoResult:
+        return echo(
+            peer,
+            calling_ae_title=calling or settings.ae_title,
+            count=count,
+            interval=interval,
+            timeout=timeout,
+            wait=wait,
+            scp_port=settings.advertised_port,
+            transfer_syntaxes=tuple(dict.fromkeys(uid for uids in propose for uid in uids))
+            or (IMPLICIT_VR_LITTLE_ENDIAN,),
+            maximum_length=pdu,
+            abort=abort,
+            callbacks=callbacks,
+            tls=context if peer.tls else None,
+        )
+
     seen = _Seen(call, verbose) if verbose else None
     results = []
     with Progress(f"calling {', '.join(str(peer) for peer in peers[:3])}{' …' if len(peers) > 3 else ''}") as progress:

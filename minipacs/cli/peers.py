@@ -49,7 +49,7 @@ def _list(settings: Settings, is_json: bool) -> int:
             click.echo(peer_as_json(peer))
         else:
             where = f"  from {', '.join(map(network_text, peer.allow_from))}" if peer.allow_from else ""
-            click.echo(f"{name.ljust(width)}  {peer}{where}")
+            click.echo(f"{name.ljust(width)}  {peer}{'  tls' if peer.tls else ''}{where}")
     if not table:
         click.echo(f"{settings.peers} has no peers: nobody is admitted", err=True)
     return OK
@@ -74,6 +74,7 @@ Examples:
   minipacs peers add ct1 CT1@10.0.0.5:104
   minipacs peers add ct1 'CT 1@[fd00::5]:104'           an IPv6 address in brackets
   minipacs peers add ct2 CT2 --allow-from 10.0.0.0/24   one that only calls us, from there
+  minipacs peers add pacs PACS@10.0.0.6:2762 --tls      one that we call by TLS
 """
 )
 @click.argument("name", type=Rule("name", peer_name))
@@ -85,15 +86,16 @@ Examples:
     type=Rule("network", network),
     help="IP address or network that it may call from; can be repeated. Without it: any.",
 )
+@click.option("--tls", is_flag=True, help="Call it by TLS.")
 @with_settings
-def add(name: str, target: str, allow_from: tuple[Network, ...], settings: Settings) -> int:
+def add(name: str, target: str, allow_from: tuple[Network, ...], tls: bool, settings: Settings) -> int:
     """Add the peer NAME; leave out @HOST:PORT for one that only calls us."""
     from msgspec.structs import replace
 
     from minipacs.peer_file import add_peer
 
     try:
-        peer = replace(Peer.parse(target, name), allow_from=allow_from)
+        peer = replace(Peer.parse(target, name), allow_from=allow_from, tls=tls)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     add_peer(settings.peers, peer)

@@ -15,10 +15,11 @@ from minipacs import __version__, log
 from minipacs.cli.options import with_settings
 from minipacs.control_server import ControlServer
 from minipacs.listener import Listener
-from minipacs.node_status import ListedPeer, NodeStatus, TableStatus
+from minipacs.node_status import ListedPeer, NodeStatus, TableStatus, tls_as_text
 from minipacs.peers import PeerTable, counted
 from minipacs.reload import LivePeerTable, Reload
 from minipacs.timestamp import rfc3339
+from minipacs.tls import server_context
 from minipacs.toml_file import is_there
 
 if TYPE_CHECKING:
@@ -76,8 +77,9 @@ class _Node:
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
         live = LivePeerTable(self._settings.peers, self._reloaded)
+        tls = None if self._settings.tls.port is None else server_context(self._settings.tls)
         control = ControlServer(lambda: self._status(port, live))
-        self._listener = Listener(self._settings, lambda: live.current, control.tell, watch=self._watch)
+        self._listener = Listener(self._settings, lambda: live.current, control.tell, watch=self._watch, tls=tls)
         with live:
             port = await self._listener.start()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -97,9 +99,12 @@ class _Node:
         settings, count = self._settings, len(live.current)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         peers = f"{counted(count)} from {settings.peers}"
-        click.echo(f"minipacs: {settings.ae_title} listening on {host}:{port}, {peers}")
+        tls_port = self._listener.tls_port
+        tls = tls_as_text(port, tls_port)
+        click.echo(f"minipacs: {settings.ae_title} listening on {host}:{port}{tls}, {peers}")
         if self._is_json:  # in text, the line above says it on the same terminal
             fields = {"ae_title": settings.ae_title, "host": settings.host, "port": port, "count": count}
+            fields |= {} if tls_port is None else {"tls_port": tls_port}
             logger.info("listening", extra={"event": "listening", "fields": fields})
         if not count:
             add = "minipacs peers add NAME TITLE@HOST:PORT"
@@ -115,6 +120,7 @@ class _Node:
             host=settings.host,
             addresses=self._listener.addresses,
             port=port,
+            tls_port=self._listener.tls_port,
             pid=os.getpid(),
             version=__version__,
             started=self._started,

@@ -11,6 +11,9 @@ from minipacs.peers import Peer, PeerTable
 from minipacs.toml_file import is_there
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable
+
     from minipacs.settings import Settings
 
 
@@ -37,3 +40,16 @@ def peer_at(target: str, settings: Settings) -> Peer:
 def table_of(settings: Settings) -> PeerTable:
     """Return the peer table; an empty one where there is no file."""
     return PeerTable.read(settings.peers) if is_there(settings.peers) else PeerTable()
+
+
+def tls_context(settings: Settings, peers: Iterable[Peer]) -> ssl.SSLContext | None:
+    """Return the context by which these peers are called, as [tls] in the settings says; None when none wants TLS.
+
+    Raises:
+        SettingsError: a file that [tls] names cannot be used.
+    """
+    if not any(peer.tls for peer in peers):
+        return None
+    from minipacs.tls import client_context
+
+    return client_context(settings.tls)

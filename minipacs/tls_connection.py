@@ -1,0 +1,170 @@
+"""One connection on the port for TLS: the same as any other, behind a handshake that has its own deadline.
+
+asyncio's own TLS keeps to itself which handshakes are open and why one failed; here each is counted, and told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
+
+from minipacs.association_record import AssociationOutcome
+from minipacs.connection import Connection
+from minipacs.diagnosis import diagnose, elsewhere
+from minipacs.escape import escape, hex_dump
+from minipacs.recognition import protocol_of
+from minipacs.tcp import acknowledge_at_once
+from minipacs.tls_recognition import of_caller, words_of
+from minipacs.wire.pdu import PDU_CLASSES
+
+if TYPE_CHECKING:
+    from minipacs.listening import Listening
+
+_CHUNK = 1 << 16
+
+_PROTOCOL_VERSION = bytes.fromhex("15 0303 0002 02 46")
+"""A fatal alert (RFC 8446 §6.2): whoever speaks something else can tell by it that TLS is spoken here."""
+
+
+class TLSConnection(Connection):
+    """The acceptor's side of one connection by TLS.
+
+    Args:
+        listening: whoever listens.
+        context: our certificate, and those that we trust.
+    """
+
+    def __init__(self, listening: Listening[Connection], context: ssl.SSLContext) -> None:
+        super().__init__(listening)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._is_open = False
+        self._has_failed = False
+
+    # --- called by the transport --------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection; what is written from now on goes through TLS."""
+        self._network = cast("asyncio.Transport", transport)
+        self._ciphered = _CipheredTransport(self._network, self._tls, self._outgoing)
+        super().connection_made(self._ciphered)
+        self._watch_until(self.started + self._timeouts.handshake)
+
+    def data_received(self, data: bytes) -> None:
+        """Go on with the handshake; after it, hand on what was deciphered."""
+        acknowledge_at_once(self._socket)
+        is_first, self._bytes_came = not self._bytes_came, True
+        if self._has_failed:
+            return
+        if is_first and protocol_of(data) != "tls":
+            self._refuse(data)
+            return
+        try:
+            plain, is_at_end = self._decipher(data)
+        except ssl.SSLError as error:
+            self._fail(AssociationOutcome.INVALID, of_caller(error), words_of(error))
+            return
+        self._network.write(self._outgoing.read())
+        if plain:
+            super().data_received(plain)
+        if is_at_end:
+            super().eof_received()
+            self._ciphered.close()
+
+    def eof_received(self) -> None:
+        """The peer sends no more, which it need not have told by close_notify; the transport closes after this."""
+        if self._is_open:
+            super().eof_received()
+        else:
+            self._tell(AssociationOutcome.CLOSED, "tls-inbound.closed")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone, perhaps in the middle of the handshake."""
+        if not self._is_open:
+            self._tell(AssociationOutcome.CLOSED, "tls-inbound.closed")
+        super().connection_lost(error)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _decipher(self, data: bytes) -> tuple[bytes, bool]:
+        """Return what *data* makes readable, and whether the peer will send no more (close_notify)."""
+        self._incoming.write(data)
+        plain = bytearray()
+        try:
+            if not self._is_open:
+                self._tls.do_handshake()
+                self._is_open = True
+                self._watch_until(self._loop.time() + self._timeouts.request)
+            while chunk := self._tls.read(_CHUNK):
+                plain += chunk
+        except ssl.SSLWantReadError:
+            return bytes(plain), False
+        except ssl.SSLZeroReturnError:  # so says Python where we have sent close_notify before
+            pass
+        return bytes(plain), True
+
+    def _refuse(self, first_bytes: bytes) -> None:
+        protocol = protocol_of(first_bytes)
+        code = "tls-inbound.plain" if first_bytes[0] in PDU_CLASSES else f"inbound.{protocol}"
+        self._outgoing.write(_PROTOCOL_VERSION)
+        self._fail(AssociationOutcome.INVALID, code, f"its first bytes are {hex_dump(first_bytes)}")
+
+    def _fail(self, outcome: AssociationOutcome, code: str, detail: str) -> None:
+        """Send the alert, and give the peer a moment to close: a reset would take the alert away from it."""
+        self._has_failed = True
+        self._tell(outcome, code, detail)
+        self._network.write(self._outgoing.read())
+        self._network.write_eof()
+        self._watch_until(self._loop.time() + self._timeouts.close)
+
+    def _tell(self, outcome: AssociationOutcome, code: str, detail: str = "") -> None:
+        facts = {"address": self.address, "detail": escape(detail), "timeout": self._timeouts.handshake}
+        self._end(outcome, diagnose(code, or_plain=elsewhere(self._listening.port, "plain DICOM"), **facts))
+
+    def _expire(self) -> None:
+        if not self._is_open:
+            self._tell(AssociationOutcome.TIMED_OUT, "tls-inbound.silence")
+        if self._is_open and not self._has_failed:
+            super()._expire()
+        else:
+            self.cut()
+
+
+class _CipheredTransport(asyncio.Transport):
+    """What is written to it goes through TLS; the rest is that of the network's."""
+
+    def __init__(self, network: asyncio.Transport, tls: ssl.SSLObject, outgoing: ssl.MemoryBIO) -> None:
+        super().__init__()
+        self._network = network
+        self._tls = tls
+        self._outgoing = outgoing
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        with suppress(ssl.SSLError):  # once it has failed, nothing can be said any more
+            self._tls.write(data)
+        self._network.write(self._outgoing.read())
+
+    def close(self) -> None:
+        if not self._network.is_closing():
+            with suppress(ssl.SSLError):  # close_notify; that of the peer is not waited for, and nor is its handshake
+                self._tls.unwrap()
+            self._network.write(self._outgoing.read())
+        self._network.close()
+
+    def abort(self) -> None:
+        self._network.abort()
+
+    def is_closing(self) -> bool:
+        return self._network.is_closing()
+
+    def pause_reading(self) -> None:
+        self._network.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._network.resume_reading()
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return self._network.get_extra_info(name, default)
