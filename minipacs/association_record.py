@@ -62,7 +62,7 @@ class AssociationRecord(Struct, frozen=True, kw_only=True):
         parts.append(f"{self.duration_ms:.1f} ms")
         line = f"{who} -> {self.called_ae_title or 'nobody'}: {', '.join(parts)}"
         if self.reason:
-            line += f": {self.reason} [{self.code}]"
+            line += f": {self.reason}{f' [{self.code}]' if self.code else ''}"
         for word, text in (("fix", self.fix), ("observed", "; ".join(self.observations))):
             if text:
                 line += f"; {word}: {text}"

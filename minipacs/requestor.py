@@ -35,6 +35,7 @@ class Requestor:
         remote_address: what the connection leads to, family and address of the socket; None before it is open.
         local_address: the IP address that we call from; empty before the connection is open.
         failed_addresses: of the addresses of the host, those that did not answer before one did, and why.
+        has_received: whether anything came on the connection.
         error: why the connection was lost, when nobody closed it.
         is_tls_agreed: whether version and cipher suite of TLS were agreed.
     """
@@ -47,6 +48,7 @@ class Requestor:
         self.failed_addresses: list[str] = []
         self.error: OSError | None = None
         self.is_tls_agreed = False
+        self.has_received = False
         self._socket: socket.socket | None = None
         self._tls: ssl.SSLSocket | None = None
 
@@ -177,6 +179,7 @@ class Requestor:
             self.error = error
             data = b""
         if data:
+            self.has_received = True
             acknowledge_at_once(self._socket)
             self.association.receive_data(data)
         else:

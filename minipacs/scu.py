@@ -144,7 +144,6 @@ class _Call:
         self._statuses: list[int] = []
         self._observations: list[str] = []
         self._is_released = False
-        self._has_begun_to_answer = False
 
     def run(self, count: int, interval: float, abort: bool) -> EchoResult:
         """Go through the phases as far as they lead, and end what is open."""
@@ -166,14 +165,13 @@ class _Call:
                 self._echo(count, interval)
             except Failed as failure:
                 failed = failure
-                self._has_begun_to_answer = self._association.is_partial
             self._end(failed, abort)
         return failed
 
     def with_look(self, result: EchoResult) -> EchoResult:
         """Return *result*; when the peer sent nothing at all, with what its port speaks as one observation more."""
         address = self._requestor.remote_address
-        if result.code not in _NO_ANSWER or address is None or self._tls or self._has_begun_to_answer:
+        if result.code not in _NO_ANSWER or address is None or self._tls or self._requestor.has_received:
             return result
         from minipacs.port_look import look
 

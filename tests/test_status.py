@@ -87,7 +87,8 @@ def test_the_status_of_a_node_is_told_in_text(node: Node) -> None:
         "  read at the start (TIME, # s ago)",
         "open: 0 associations, 0 connections",
         "ended: 1 released, 1 rejected, 0 aborted, 0 timed-out, 0 invalid, 0 closed",
-        "  TIME  STRANGER@127.0.0.1 -> MINIPACS: rejected 1/1/3, # ms: STRANGER is not in the peer table",
+        "  TIME  STRANGER@127.0.0.1 -> MINIPACS: rejected 1/1/3, # ms: STRANGER is not in the peer table "
+        "[admission.calling-ae-title]",
         "    fix: minipacs peers add stranger STRANGER@127.0.0.1:PORT, with the port where it listens",
         "  TIME  ct1 (CT1@127.0.0.1) -> MINIPACS: released, 1 echo, # ms",
     ]
@@ -106,7 +107,18 @@ def test_a_table_with_faults_is_told_with_each_of_them(node: Node) -> None:
 
 def test_the_status_is_to_be_had_as_json(node: Node) -> None:
     told = as_json(node)
-    assert list(told) == ["ae_title", "host", "addresses", "port", "pid", "version", "started", "peers", "associations"]
+    assert list(told) == [
+        "ae_title",
+        "host",
+        "addresses",
+        "port",
+        "tls_port",
+        "pid",
+        "version",
+        "started",
+        "peers",
+        "associations",
+    ]
     assert list(told["peers"]) == ["file", "count", "last_reload", "watch_error", "table"]
     assert list(told["associations"]) == ["open", "counts", "silent_connections", "connections", "last"]
     assert list(told["associations"]["counts"]) == [outcome.value for outcome in AssociationOutcome]

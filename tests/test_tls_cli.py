@@ -76,7 +76,7 @@ def test_a_node_speaks_both_on_two_ports(tmp_path: Path, authority: Authority) -
         event = node.wait_for("association", 4)
         assert event["reason"] == "TLS on the plain DICOM port"
         assert event["fix"] == (
-            f"on the peer: switch TLS off for this node, or let it call port {tls_port}, where we speak TLS"
+            f"on the peer: switch TLS off for this node (Orthanc: UseDicomTls), or let it call port {tls_port}, where we speak TLS"
         )
         assert (event["outcome"], event["calling_ae_title"]) == ("invalid", None)
 
@@ -203,7 +203,10 @@ def test_a_peer_of_the_table_is_called_as_the_table_says(tmp_path: Path, setting
     assert (first["peer"], first["outcome"]) == ("pacs", "success")
     assert (second["peer"], second["outcome"]) == ("plain", "no-association")
     assert second["reason"] == f"port {port} speaks TLS, and we called it in plain"
-    assert second["fix"] == "set tls = true for the peer (minipacs echo --tls), or use its port for plain DICOM"
+    assert second["fix"] == (
+        "set tls = true for the peer (minipacs echo --tls), or use its port for plain DICOM; Orthanc has one port, "
+        "and DicomTlsEnabled says which"
+    )
 
 
 def test_a_refused_certificate_is_told_with_the_file_to_set(tmp_path: Path, port: int, authority: Authority) -> None:
@@ -211,7 +214,7 @@ def test_a_refused_certificate_is_told_with_the_file_to_set(tmp_path: Path, port
     done = run_minipacs(tmp_path, "echo", f"MINIPACS@127.0.0.1:{port}", "--tls", "--config", str(settings))
     assert done.returncode == 1
     said, fix = done.stdout.splitlines()
-    assert said.endswith("  no-association  MINIPACS does not trust the CA of our certificate")
+    assert said.endswith("  no-association  MINIPACS does not trust the CA of our certificate [tls.our-ca-unknown]")
     assert fix.startswith("fix: on MINIPACS: add the certificate of that CA to the trusted ones")
 
 

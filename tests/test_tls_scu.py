@@ -341,7 +341,10 @@ def test_a_plain_node_of_ours_is_told_from_one_that_speaks_tls(plain_node: Verif
     result = echo(peer, tls=client_context(good_node(world)))
     assert told(result) == (Outcome.NO_ASSOCIATION, "tls.plain")
     [record] = plain_node.wait_for_associations(1)
-    assert (record.code, record.fix) == ("inbound.tls", "on the peer: switch TLS off for this node")
+    assert (record.code, record.fix) == (
+        "inbound.tls",
+        "on the peer: switch TLS off for this node (Orthanc: UseDicomTls)",
+    )
 
 
 def test_a_connection_that_does_not_open_is_unreachable_as_ever(world: World) -> None:
