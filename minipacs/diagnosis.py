@@ -40,6 +40,11 @@ _REGISTER = (
     "(with DicomCheckModalityHost, the numeric address that we call from)"
 )
 
+_PUT_RIGHT = (
+    "minipacs orthanc register --orthanc {url}; or in its configuration: "
+    '"DicomModalities": {{ "{name}": ["{calling}", "{local_host}", {local_port}] }}'
+)
+
 _ROWS = (
     # --- we call: no connection
     Row(
@@ -366,19 +371,27 @@ _ROWS = (
     Row(
         "registered.wrong",
         '{url} has {entry} as "{name}": {detail}',
-        "minipacs orthanc register --orthanc {url}; or in its configuration: "
-        '"DicomModalities": {{ "{name}": ["{calling}", "{local_host}", {local_port}] }}',
+        _PUT_RIGHT + "; or, where what it has is how it reaches us: name that host by --our-address",
+    ),
+    Row(
+        "registered.forbidden",
+        '{url} has {calling} also as "{other}" ({entry}), and there AllowEcho is false: it holds for all of that title',
+        "minipacs orthanc unregister --orthanc {url} --name {other}; or set AllowEcho there",
     ),
     Row(
         "registered.missing",
-        "{url} has nobody called {calling}",
-        "minipacs orthanc register --orthanc {url}; or in its configuration: "
-        '"DicomModalities": {{ "{name}": ["{calling}", "{local_host}", {local_port}] }}',
+        "{url} has nobody called {calling}{detail}",
+        _PUT_RIGHT,
+    ),
+    Row(
+        "registered.taken",
+        '{url} has nobody called {calling}, and {entry} as "{name}"',
+        "choose another name for our entry: --name NAME; or minipacs orthanc register --orthanc {url} --replace",
     ),
     Row(
         "registered.unknown",
         "what Orthanc has for us cannot be read: {detail}",
-        "check --orthanc URL, the user name and the password",
+        "minipacs orthanc check --orthanc {url} tells when that is mended",
     ),
     # --- a round trip: the peer is made to call us
     Row(
