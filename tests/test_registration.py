@@ -247,7 +247,8 @@ def test_the_services_in_words(services: dict[str, bool], text: str) -> None:
             "right",
             "registered.right",
             f'{URL} has MINIPACS@localhost:11112 as "x"; every service is allowed; with DicomCheckModalityHost its '
-            'host has to be 127.0.0.1; "y" has our AE title, too: with DicomCheckModalityHost Orthanc goes by the first',
+            'host has to be 127.0.0.1; "y" has our AE title, too: with DicomCheckModalityHost Orthanc goes by the '
+            "first",
             "",
         ),
     ],
