@@ -68,7 +68,19 @@ def text_of(*names: str) -> str:
 
 # --- help ------------------------------------------------------------------------------------------------------------
 
-COMMANDS = ["", "serve", "status", "echo", "init", "peers", "peers check", "peers add", "peers remove"]
+COMMANDS = [
+    "",
+    "serve",
+    "status",
+    "echo",
+    "roundtrip",
+    "orthanc",
+    "init",
+    "peers",
+    "peers check",
+    "peers add",
+    "peers remove",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -89,7 +101,9 @@ def test_the_help_names_every_command(tmp_path: Path) -> None:
         "serve",
         "status",
         "echo",
+        "roundtrip",
         "peers",
+        "orthanc",
         "init",
     ]
 
