@@ -41,7 +41,7 @@ _REGISTER = (
 )
 
 _PUT_RIGHT = (
-    "minipacs orthanc register --orthanc {url}; or in its configuration: "
+    "minipacs orthanc register --orthanc {url}{options}; or in its configuration: "
     '"DicomModalities": {{ "{name}": ["{calling}", "{local_host}", {local_port}] }}'
 )
 
@@ -376,7 +376,7 @@ _ROWS = (
     Row(
         "registered.forbidden",
         '{url} has {calling} also as "{other}" ({entry}), and there AllowEcho is false: it holds for all of that title',
-        "minipacs orthanc unregister --orthanc {url} --name {other}; or set AllowEcho there",
+        "minipacs orthanc unregister --orthanc {url} --ae-title {title} --name {other}; or set AllowEcho there",
     ),
     Row(
         "registered.missing",
@@ -386,7 +386,8 @@ _ROWS = (
     Row(
         "registered.taken",
         '{url} has nobody called {calling}, and {entry} as "{name}"',
-        "choose another name for our entry: --name NAME; or minipacs orthanc register --orthanc {url} --replace",
+        "choose another name for our entry: --name NAME; "
+        "or minipacs orthanc register --orthanc {url}{options} --replace",
     ),
     Row(
         "registered.unknown",

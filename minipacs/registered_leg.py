@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -82,6 +83,7 @@ def compare(
         "calling": wanted.ae_title,
         "local_host": wanted.host,
         "local_port": wanted.port,
+        "options": wanted.as_options(),
         "detail": f' as "{wanted.name}"' if wanted.is_named else "",
     }
     if name is None:
@@ -95,7 +97,7 @@ def compare(
         return name, RegisteredOutcome.WRONG, diagnose("registered.wrong", **facts | {"detail": "; ".join(found)})
     for other in others:  # Orthanc admits us only if every one of them allows it, whichever is right
         if not modalities[other].services.get("AllowEcho", True):
-            facts |= {"other": other, "entry": modalities[other]}
+            facts |= {"other": other, "entry": modalities[other], "title": shlex.quote(wanted.ae_title)}
             return name, RegisteredOutcome.WRONG, diagnose("registered.forbidden", **facts)
     return (
         name,

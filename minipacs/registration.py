@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from minipacs.errors import OrthancError, RegistrationError
 from minipacs.escape import escape
 from minipacs.orthanc import LAST_PORT, Modality
 from minipacs.rest_url import is_loopback
+from minipacs.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,6 +66,17 @@ class Wanted(Struct, frozen=True):
         """Return ``TITLE@HOST:PORT``."""
         return f"{self.ae_title}@{self.host}:{self.port}"
 
+    def as_options(self) -> str:
+        """Return the options by which another command means the same, each after a space, but for the defaults."""
+        usual = Settings()
+        options = {
+            "--name": self.name if self.is_named else None,
+            "--ae-title": self.ae_title if self.ae_title != usual.ae_title else None,
+            "--our-address": self.host if self.host != usual.host else None,
+            "--port": str(self.port) if self.port != usual.port else None,
+        }
+        return "".join(f" {option} {shlex.quote(value)}" for option, value in options.items() if value is not None)
+
     def as_fields(self) -> dict[str, Any]:
         """Return the entry in its object form, without what may stay as it is."""
         return {"AET": self.ae_title, "Host": self.host, "Port": self.port, "AllowEcho": True, "UseDicomTls": False}
@@ -94,7 +107,8 @@ def _reached_at(host: str, orthanc: Orthanc | None) -> str:
     if _is_every_address(host):
         if orthanc is None:
             raise RegistrationError(f"{host} is every address of this machine: name one by --our-address")
-        return orthanc.local_address()
+        address = orthanc.local_address()
+        return "127.0.0.1" if is_loopback(address) else address  # not ::1, which Orthanc does not take
     if not is_loopback(host):
         return host
     if orthanc is not None and not orthanc.is_here():

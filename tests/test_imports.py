@@ -78,7 +78,7 @@ ARROWS = {
     "peers": "ae_title errors escape rules toml_file",
     "recognition": "echo_result escape wire.associate wire.indications wire.pdu",
     "registered_leg": "diagnosis errors escape leg orthanc registration verdict",
-    "registration": "ae_title bounded diagnosis errors escape orthanc rest_url",
+    "registration": "ae_title bounded diagnosis errors escape orthanc rest_url settings",
     "reload": "errors file_watch node_status peers timestamp toml_file",
     "report": "echo_result node_status peers",
     "requestor": "tcp wire.association wire.indications",

@@ -1,6 +1,7 @@
 """Our entry among Orthanc's modalities: which it is, how far it is right, and that it is put back as it was."""
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,21 @@ def test_what_orthanc_cannot_know_is_refused_with_the_rule(values: Any, said: st
 def test_where_orthanc_on_this_machine_reaches_us(host: str, our_address: str | None, expected: str) -> None:
     for url in ("http://127.0.0.1:8042", "http://localhost:8042"):
         assert wanted(Orthanc(url), None, "MINIPACS", host, 104, our_address).host == expected
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6")
+def test_an_orthanc_asked_by_ipv6_is_given_an_address_that_it_takes() -> None:
+    orthanc = Orthanc("http://[::1]:8042")
+    assert (orthanc.local_address(), orthanc.is_here()) == ("::1", True)
+    assert wanted(orthanc, None, "MINIPACS", "0.0.0.0", 104).host == "127.0.0.1"
 
 
 def test_without_an_orthanc_every_address_is_none() -> None:
@@ -238,7 +254,7 @@ def test_the_services_in_words(services: dict[str, bool], text: str) -> None:
             "registered.forbidden",
             f'{URL} has MINIPACS also as "x" (MINIPACS@127.0.0.1:1), and there AllowEcho is false: '
             "it holds for all of that title",
-            f"minipacs orthanc unregister --orthanc {URL} --name x; or set AllowEcho there",
+            f"minipacs orthanc unregister --orthanc {URL} --ae-title MINIPACS --name x; or set AllowEcho there",
         ),
         ({"x": RIGHT}, "x", "right", "registered.right", f'{URL} has MINIPACS@127.0.0.1:11112 as "x"', ""),
         (
@@ -263,6 +279,21 @@ def test_the_comparison_in_words(
 def test_a_name_that_was_given_and_is_not_there_is_told() -> None:
     named = Wanted("mine", "MINIPACS", "127.0.0.1", 11112, is_named=True)
     assert compare(URL, named, {"x": RIGHT})[2].reason == f'{URL} has nobody called MINIPACS as "mine"'
+
+
+@pytest.mark.parametrize(
+    ("us", "options"),
+    [
+        (US, ""),
+        (Wanted("mine", "MINIPACS", "127.0.0.1", 11112, is_named=True), " --name mine"),
+        (Wanted("ct-1", "CT 1", "10.0.0.7", 104), " --ae-title 'CT 1' --our-address 10.0.0.7 --port 104"),
+    ],
+)
+def test_the_command_that_puts_it_right_means_us(us: Wanted, options: str) -> None:
+    fix = compare(URL, us, {})[2].fix
+    assert fix.startswith(f"minipacs orthanc register --orthanc {URL}{options}; or in its configuration: ")
+    taken = compare(URL, us, {us.name: OTHER})[2].fix
+    assert taken.endswith(f"; or minipacs orthanc register --orthanc {URL}{options} --replace")
 
 
 # --- in a real Orthanc ------------------------------------------------------------------------------------------------
