@@ -6,7 +6,6 @@ import shlex
 from typing import TYPE_CHECKING
 
 from minipacs.diagnosis import symbol
-from minipacs.escape import escape
 from minipacs.peers import Peer
 from minipacs.registration import is_same_title
 from minipacs.rest_url import is_loopback
@@ -36,7 +35,7 @@ def peers_of(orthanc: Orthanc, ae_title: str, *, with_modalities: bool) -> list[
     if with_modalities:
         is_here = orthanc.is_here()
         found += [
-            (escape(name), _or_why_not(lambda name=name, entry=entry: _peer(name, entry, is_here)))  # type: ignore[misc]
+            (name, _or_why_not(lambda name=name, entry=entry: _peer(name, entry, is_here)))  # type: ignore[misc]
             for name, entry in orthanc.modalities().items()
             if not is_same_title(entry.ae_title, ae_title)
         ]

@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from minipacs.diagnosis import Diagnosis, diagnose
 from minipacs.errors import OrthancError, RegistrationError
-from minipacs.escape import escape
 from minipacs.leg import Leg, Standing, leg_of, since
 from minipacs.registration import FORGOTTEN, differences, find, namesakes, services_text
 from minipacs.verdict import RegisteredOutcome
@@ -112,6 +111,6 @@ def _more(entry: Modality, wanted: Wanted, others: list[str]) -> str:
     if entry.host != wanted.host:
         found.append(f"with DicomCheckModalityHost its host has to be {wanted.host}")
     if others:
-        names = " and ".join(f'"{escape(other)}"' for other in others)
+        names = " and ".join(f'"{other}"' for other in others)
         found.append(f"{names} has our AE title, too: with DicomCheckModalityHost Orthanc goes by the first")
     return "".join(f"; {one}" for one in found)

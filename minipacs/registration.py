@@ -14,7 +14,7 @@ from minipacs.bounded import within
 from minipacs.diagnosis import symbol
 from minipacs.errors import OrthancError, RegistrationError
 from minipacs.escape import escape
-from minipacs.orthanc import LAST_PORT, Modality
+from minipacs.orthanc import LAST_PORT, Modality, is_symbol
 from minipacs.rest_url import is_loopback
 from minipacs.settings import Settings
 
@@ -53,7 +53,7 @@ class Wanted(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse what Orthanc would refuse, or would take and not understand (measured on 1.10.1)."""
-        if not all(c.isascii() and (c.isalnum() or c in "_-") for c in self.name) or not self.name:
+        if not is_symbol(self.name):
             rule = "a name among Orthanc's modalities must be letters, digits, - and _"
             raise RegistrationError(f"{rule}, not {escape(self.name) or 'empty'}")
         if not 1 <= self.port <= LAST_PORT:
@@ -148,13 +148,13 @@ def ours_to_remove(modalities: Mapping[str, Modality], ae_title: str, name: str 
     if name is None:
         ours = namesakes(modalities, ae_title)
         if len(ours) > 1:
-            found = ", ".join(f'"{escape(one)}" ({modalities[one]})' for one in ours)
+            found = ", ".join(f'"{one}" ({modalities[one]})' for one in ours)
             raise RegistrationError(f"several are called {ae_title}: {found}; choose one by --name")
         return ours[0] if ours else None
     if name not in modalities:
         return None
     if not is_same_title(modalities[name].ae_title, ae_title):
-        raise RegistrationError(f'"{escape(name)}" is {modalities[name]}, and we are {ae_title}: it is not ours')
+        raise RegistrationError(f'"{name}" is {modalities[name]}, and we are {ae_title}: it is not ours')
     return name
 
 

@@ -272,8 +272,9 @@ def test_the_check_is_to_be_had_as_json(orthanc: Orthanc, tmp_path: Path) -> Non
 @pytest.mark.parametrize("option", [[], ["--json"]])
 def test_what_it_sends_is_made_safe(option: list[str], tmp_path: Path) -> None:
     body = SYSTEM.replace(b"1.0", "\u009b2J\u202e".encode())
-    both = body[:-1] % b"\\u0007" + b',"x\\u001b":{"AET":"\\u001b[2J","Host":"h","Port":1}}'
-    with web(lambda request: request.answer(200, both if "system" in request.path else b"{}")) as other:
+    system = body[:-1] % b"\\u0007" + b',"x\\u001b":1}'
+    modalities = b'{"minipacs":{"AET":"minipacs","Host":"\\u001b[2J","Port":11112}}'
+    with web(lambda request: request.answer(200, system if "system" in request.path else modalities)) as other:
         done = run_minipacs(tmp_path, "orthanc", "check", "--orthanc", other.url, *option)
     assert done.returncode == 1
     assert done.stdout.replace("\n", "").isprintable()
@@ -282,6 +283,7 @@ def test_what_it_sends_is_made_safe(option: list[str], tmp_path: Path) -> None:
     if not option:
         assert done.stdout.startswith(r"\x1b[2J: \x07 on DICOM port 4242")
         assert '  More       {"a": [1, null]}\n' in done.stdout
+        assert "host is \\x1b[2J, not 127.0.0.1" in done.stdout.replace("\\\\", "\\")
 
 
 @pytest.mark.parametrize("command", ["register", "unregister", "check", "check --json", "import"])

@@ -32,8 +32,8 @@ ARROWS = {
     "cli.init": "cli cli.options",
     "cli.options": "cli escape peers settings",
     "cli.orthanc": (
-        "cli cli.options cli.orthanc_options cli.targets errors orthanc orthanc_peers orthanc_report peer_file peers "
-        "registered_leg registration settings"
+        "cli cli.options cli.orthanc_options cli.targets errors escape orthanc orthanc_peers orthanc_report peer_file "
+        "peers registered_leg registration settings"
     ),
     "cli.orthanc_options": "cli.options errors orthanc rules",
     "cli.peers": "cli cli.options peer_file peers report rules settings",
@@ -71,13 +71,13 @@ ARROWS = {
     "log": "timestamp",
     "node_status": "association_record peers rules",
     "orthanc": "bounded errors escape rest",
-    "orthanc_peers": "diagnosis escape orthanc peers registration rest_url rules",
+    "orthanc_peers": "diagnosis orthanc peers registration rest_url rules",
     "orthanc_report": "diagnosis escape orthanc registration",
     "outbound_legs": "bounded diagnosis echo_result leg peers scu verdict",
     "peer_file": "errors peers rules toml_file",
     "peers": "ae_title errors escape rules toml_file",
     "recognition": "echo_result escape wire.associate wire.indications wire.pdu",
-    "registered_leg": "diagnosis errors escape leg orthanc registration verdict",
+    "registered_leg": "diagnosis errors leg orthanc registration verdict",
     "registration": "ae_title bounded diagnosis errors escape orthanc rest_url settings",
     "reload": "errors file_watch node_status peers timestamp toml_file",
     "report": "echo_result node_status peers",

@@ -424,6 +424,15 @@ def test_modalities_that_make_no_sense_are_told(body: bytes) -> None:
     assert str(raised.value).startswith(f"{other.url}/modalities?expand is not to be understood: {{'a': ")
 
 
+@pytest.mark.parametrize("name", ["", "a b", "$(reboot)", "\\u001b[2J"])
+def test_a_name_that_orthanc_itself_would_refuse_is_not_taken(name: str) -> None:
+    body = f'{{"{name}": {{"AET": "A", "Host": "h", "Port": 1}}}}'
+    with web(answering(200, body.encode())) as other, pytest.raises(OrthancError) as raised:
+        Orthanc(other.url).modalities()
+    assert "/modalities?expand is not to be understood: " in str(raised.value)
+    assert str(raised.value).isprintable()
+
+
 def test_what_it_knows_is_escaped_where_it_is_shown() -> None:
     assert str(Modality("\x1b[2J", "h\n", 1)) == r"\x1b[2J@h\n:1"
 

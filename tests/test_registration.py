@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from minipacs import Peer, echo
+from minipacs.diagnosis import CATALOGUE
 from minipacs.errors import OrthancError, RegistrationError
 from minipacs.leg import Standing
 from minipacs.orthanc import Modality, Orthanc
@@ -226,54 +227,59 @@ def test_the_services_in_words(services: dict[str, bool], text: str) -> None:
     assert services_text(Modality("A", "h", 1, services=services)) == text
 
 
-@pytest.mark.parametrize(
-    ("modalities", "name", "outcome", "code", "reason", "fix"),
-    [
-        ({}, None, "missing", "registered.missing", f"{URL} has nobody called MINIPACS", REGISTER),
-        (
-            {"minipacs": OTHER},
-            None,
-            "missing",
-            "registered.taken",
-            f'{URL} has nobody called MINIPACS, and OTHER@10.0.0.9:104 as "minipacs"',
-            f"choose another name for our entry: --name NAME; or minipacs orthanc register --orthanc {URL} --replace",
-        ),
-        (
-            {"minipacs": modality("minipacs", "10.0.0.8")},
-            "minipacs",
-            "wrong",
-            "registered.wrong",
-            f'{URL} has minipacs@10.0.0.8:11112 as "minipacs": AE title is minipacs, not MINIPACS; '
-            "host is 10.0.0.8, not 127.0.0.1",
-            REGISTER + OR_ADDRESS,
-        ),
-        (
-            {"minipacs": RIGHT, "x": modality(port=1, AllowEcho=False)},
-            "minipacs",
-            "wrong",
-            "registered.forbidden",
-            f'{URL} has MINIPACS also as "x" (MINIPACS@127.0.0.1:1), and there AllowEcho is false: '
-            "it holds for all of that title",
-            f"minipacs orthanc unregister --orthanc {URL} --ae-title MINIPACS --name x; or set AllowEcho there",
-        ),
-        ({"x": RIGHT}, "x", "right", "registered.right", f'{URL} has MINIPACS@127.0.0.1:11112 as "x"', ""),
-        (
-            {"x": modality(host="localhost", AllowEcho=True), "y": modality(port=1)},
-            "x",
-            "right",
-            "registered.right",
-            f'{URL} has MINIPACS@localhost:11112 as "x"; every service is allowed; with DicomCheckModalityHost its '
-            'host has to be 127.0.0.1; "y" has our AE title, too: with DicomCheckModalityHost Orthanc goes by the '
-            "first",
-            "",
-        ),
-    ],
-)
+COMPARISONS: list[tuple[dict[str, Modality], str | None, str, str, str, str]] = [
+    ({}, None, "missing", "registered.missing", f"{URL} has nobody called MINIPACS", REGISTER),
+    (
+        {"minipacs": OTHER},
+        None,
+        "missing",
+        "registered.taken",
+        f'{URL} has nobody called MINIPACS, and OTHER@10.0.0.9:104 as "minipacs"',
+        f"choose another name for our entry: --name NAME; or minipacs orthanc register --orthanc {URL} --replace",
+    ),
+    (
+        {"minipacs": modality("minipacs", "10.0.0.8")},
+        "minipacs",
+        "wrong",
+        "registered.wrong",
+        f'{URL} has minipacs@10.0.0.8:11112 as "minipacs": AE title is minipacs, not MINIPACS; '
+        "host is 10.0.0.8, not 127.0.0.1",
+        REGISTER + OR_ADDRESS,
+    ),
+    (
+        {"minipacs": RIGHT, "x": modality(port=1, AllowEcho=False)},
+        "minipacs",
+        "wrong",
+        "registered.forbidden",
+        f'{URL} has MINIPACS also as "x" (MINIPACS@127.0.0.1:1), and there AllowEcho is false: '
+        "it holds for all of that title",
+        f"minipacs orthanc unregister --orthanc {URL} --ae-title MINIPACS --name x; or set AllowEcho there",
+    ),
+    ({"x": RIGHT}, "x", "right", "registered.right", f'{URL} has MINIPACS@127.0.0.1:11112 as "x"', ""),
+    (
+        {"x": modality(host="localhost", AllowEcho=True), "y": modality(port=1)},
+        "x",
+        "right",
+        "registered.right",
+        f'{URL} has MINIPACS@localhost:11112 as "x"; every service is allowed; with DicomCheckModalityHost its '
+        'host has to be 127.0.0.1; "y" has our AE title, too: with DicomCheckModalityHost Orthanc goes by the '
+        "first",
+        "",
+    ),
+]
+
+
+@pytest.mark.parametrize(("modalities", "name", "outcome", "code", "reason", "fix"), COMPARISONS)
 def test_the_comparison_in_words(
     modalities: dict[str, Modality], name: str | None, outcome: str, code: str, reason: str, fix: str
 ) -> None:
     found, result, words = compare(URL, US, modalities)
     assert (found, result, words.code, words.reason, words.fix) == (name, outcome, code, reason, fix)
+
+
+def test_every_row_for_what_orthanc_has_is_told() -> None:
+    told = {code for _, _, _, code, _, _ in COMPARISONS} | {"registered.unknown"}
+    assert told == {code for code in CATALOGUE if code.startswith("registered.")}
 
 
 def test_a_name_that_was_given_and_is_not_there_is_told() -> None:

@@ -125,6 +125,8 @@ Examples:
 @with_settings
 def unregister(url: str, name: str | None, settings: Settings) -> int:
     """Take our entry away from Orthanc's modalities."""
+    from minipacs.escape import escape
+
     orthanc = orthanc_at(url)
     with _asking():
         from minipacs.registration import COMES_BACK, ours_to_remove
@@ -132,7 +134,7 @@ def unregister(url: str, name: str | None, settings: Settings) -> int:
         modalities = orthanc.modalities()
         symbol = ours_to_remove(modalities, settings.ae_title, name)
         if symbol is None:
-            which = f'nobody is "{name}"' if name else f"nobody is called {settings.ae_title}"
+            which = f'nobody is "{escape(name)}"' if name else f"nobody is called {settings.ae_title}"
             click.echo(f"{orthanc.url}: {which}; nothing was taken away")
             return OK
         orthanc.unregister(symbol)
