@@ -83,6 +83,8 @@ _PLACEHOLDERS = {
         "name": "<name>",
         "near": "<the known one>",
         "near_miss": "",
+        "options": "",
+        "other": "<name>",
         "or_plain": ", or let it call our plain port",
         "or_tls": ", or let it call our port for TLS",
         "port": "<port>",
@@ -91,6 +93,7 @@ _PLACEHOLDERS = {
         "symbol": "<name>",
         "target": "<calling AE title>@<address of the peer>:PORT",
         "timeout": "<seconds>",
+        "title": "<our AE title>",
         "url": "<URL of Orthanc>",
         "wanted": "<our AE title>@<our address>:<port of our SCP>",
     }.items()

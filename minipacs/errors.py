@@ -6,6 +6,7 @@
     │   └── SettingsError
     ├── ListenError          the node cannot listen where it was told to
     ├── OrthancError         an Orthanc cannot be asked by REST, or refuses
+    │   └── RegistrationError    it cannot know us as we are, or somebody else has our name there
     ├── ControlError         a running node cannot be asked, or no longer
     └── ProtocolError
         ├── LocalProtocolError   we asked the engine for what its state does not allow: a defect here
@@ -52,6 +53,10 @@ class ListenError(MinipacsError):
 
 class OrthancError(MinipacsError):
     """An Orthanc cannot be asked by REST, or refuses: which, why, and what to do."""
+
+
+class RegistrationError(OrthancError):
+    """An Orthanc cannot know us as we are, or somebody else has our name there: what to change."""
 
 
 class ControlError(MinipacsError):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
-from minipacs.ae_title import significant
 from minipacs.diagnosis import symbol
-from minipacs.escape import escape
 from minipacs.peers import Peer
+from minipacs.registration import is_same_title
+from minipacs.rest_url import is_loopback
+from minipacs.rules import network_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minipacs.orthanc import Modality, Orthanc
+    from minipacs.peers import PeerTable
 
 
 def peers_of(orthanc: Orthanc, ae_title: str, *, with_modalities: bool) -> list[tuple[str, Peer | ValueError]]:
@@ -30,15 +33,33 @@ def peers_of(orthanc: Orthanc, ae_title: str, *, with_modalities: bool) -> list[
     itself = symbol(system.ae_title)
     found = [(itself, _or_why_not(lambda: Peer(itself, system.ae_title, orthanc.host, system.port)))]
     if with_modalities:
+        is_here = orthanc.is_here()
         found += [
-            (escape(name), _or_why_not(lambda name=name, entry=entry: _peer(name, entry)))  # type: ignore[misc]
+            (name, _or_why_not(lambda name=name, entry=entry: _peer(name, entry, is_here)))  # type: ignore[misc]
             for name, entry in orthanc.modalities().items()
-            if significant(entry.ae_title) != ae_title
+            if not is_same_title(entry.ae_title, ae_title)
         ]
     return found
 
 
-def _peer(name: str, entry: Modality) -> Peer:
+def why_not_to_add(table: PeerTable, peer: Peer) -> str:
+    """Return who stands in the way of a peer in our table, and how to change that; empty: nobody."""
+    command = " ".join(map(shlex.quote, ["minipacs", "peers", "add", peer.name, str(peer)]))
+    known = table.with_ae_title(peer.ae_title)
+    if known is not None:
+        command += "".join(f" --allow-from {network_text(network)}" for network in known.allow_from)
+        return f"{known.name} is {known}, not {peer}; to change that: minipacs peers remove {known.name} && {command}"
+    if peer.name in table:
+        other = command.replace(f" {peer.name} ", " NAME ", 1)
+        return f"{peer.name} is {table[peer.name]}, not {peer}; under another name: {other}"
+    return ""
+
+
+def _peer(name: str, entry: Modality, is_here: bool) -> Peer:
+    if entry.uses_tls:
+        raise ValueError(f"{entry} speaks DICOM TLS, which we do not")
+    if is_loopback(entry.host) and not is_here:
+        raise ValueError(f"{entry} is on Orthanc's own machine, and that is not this one")
     return Peer(name, entry.ae_title, entry.host, entry.port)
 
 

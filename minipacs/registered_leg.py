@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
+from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from minipacs.diagnosis import Diagnosis, diagnose, quoted
-from minipacs.errors import OrthancError
+from minipacs.errors import OrthancError, RegistrationError
 from minipacs.leg import Leg, Standing, leg_of, since
-from minipacs.registration import FORGOTTEN, differences, find, services_text
+from minipacs.registration import FORGOTTEN, differences, find, namesakes, services_text
 from minipacs.verdict import RegisteredOutcome
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from minipacs.orthanc import Modality, Orthanc
     from minipacs.registration import Registration, Wanted
 
@@ -43,44 +47,71 @@ def look(orthanc: Orthanc, wanted: Wanted, registration: Registration | None) ->
     try:
         ae_title = orthanc.system().ae_title
         if registration is not None:
-            registration.put()
+            with suppress(RegistrationError):  # somebody else has our name there: the comparison says so
+                registration.put()
         modalities = orthanc.modalities()
     except OrthancError as error:
-        words = diagnose("registered.unknown", detail=str(error))
+        words = diagnose("registered.unknown", url=orthanc.url, detail=str(error))
         return Registered(leg_of("registered", RegisteredOutcome.UNKNOWN, Standing.FAILED, words, since(started)))
-    name = find(modalities, wanted)
-    entry = None if name is None else modalities[name]
-    outcome, words = compare(orthanc.url, wanted, name, entry)
+    name, outcome, words = compare(orthanc.url, wanted, modalities)
     if registration is not None and registration.has_put:
         words = Diagnosis(words.code, f"put: {words.reason}; {FORGOTTEN}", words.fix)
     standing = Standing.PASSED if outcome is RegisteredOutcome.RIGHT else Standing.FAILED
-    titles = (ae_title, str(entry.fields.get("LocalAet") or ae_title) if entry is not None else ae_title)
+    local = modalities[name].fields.get("LocalAet") if name is not None else None
+    titles = (ae_title, str(local or ae_title))
     return Registered(leg_of("registered", outcome, standing, words, since(started)), name, titles)
 
 
-def compare(url: str, wanted: Wanted, name: str | None, entry: Modality | None) -> tuple[RegisteredOutcome, Diagnosis]:
+def compare(
+    url: str, wanted: Wanted, modalities: Mapping[str, Modality]
+) -> tuple[str | None, RegisteredOutcome, Diagnosis]:
     """Hold what Orthanc has against what we are.
 
     Args:
         url: of that Orthanc.
         wanted: what we are.
-        name: symbolic name of the entry.
-        entry: what it has; None: nothing.
+        modalities: whom it knows.
+
+    Returns:
+        The symbolic name of our entry, None when there is none; what it is worth; and that in words.
     """
-    facts = {
+    name = find(modalities, wanted)
+    facts: dict[str, object] = {
         "url": url,
         "name": name or wanted.name,
         "calling": wanted.ae_title,
         "quoted": quoted(wanted.ae_title),
         "local_host": wanted.host,
         "local_port": wanted.port,
-        "entry": str(entry),
+        "options": wanted.as_options(),
+        "detail": f' as "{wanted.name}"' if wanted.is_named else "",
     }
-    if entry is None:
-        return RegisteredOutcome.MISSING, diagnose("registered.missing", **facts)
+    if name is None:
+        if (taken := modalities.get(wanted.name)) is not None:
+            return None, RegisteredOutcome.MISSING, diagnose("registered.taken", **facts, entry=taken)
+        return None, RegisteredOutcome.MISSING, diagnose("registered.missing", **facts)
+    entry = modalities[name]
+    others = [one for one in namesakes(modalities, wanted.ae_title) if one != name]
+    facts["entry"] = entry
     if found := differences(entry, wanted):
-        return RegisteredOutcome.WRONG, diagnose("registered.wrong", **facts, detail="; ".join(found))
-    detail = f"; {services_text(entry)}" if entry.services else ""
+        return name, RegisteredOutcome.WRONG, diagnose("registered.wrong", **facts | {"detail": "; ".join(found)})
+    for other in others:  # Orthanc admits us only if every one of them allows it, whichever is right
+        if not modalities[other].services.get("AllowEcho", True):
+            facts |= {"other": other, "entry": modalities[other], "title": shlex.quote(wanted.ae_title)}
+            return name, RegisteredOutcome.WRONG, diagnose("registered.forbidden", **facts)
+    return (
+        name,
+        RegisteredOutcome.RIGHT,
+        diagnose("registered.right", **facts | {"detail": _more(entry, wanted, others)}),
+    )
+
+
+def _more(entry: Modality, wanted: Wanted, others: list[str]) -> str:
+    """Return what else there is to know of an entry that is right."""
+    found = [services_text(entry)] if entry.services else []
     if entry.host != wanted.host:
-        detail += f"; with DicomCheckModalityHost its host has to be {wanted.host}"
-    return RegisteredOutcome.RIGHT, diagnose("registered.right", **facts, detail=detail)
+        found.append(f"with DicomCheckModalityHost its host has to be {wanted.host}")
+    if others:
+        names = " and ".join(f'"{other}"' for other in others)
+        found.append(f"{names} has our AE title, too: with DicomCheckModalityHost Orthanc goes by the first")
+    return "".join(f"; {one}" for one in found)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from minipacs.ae_title import significant
+from minipacs.bounded import within
 from minipacs.diagnosis import symbol
-from minipacs.errors import OrthancError
+from minipacs.errors import OrthancError, RegistrationError
 from minipacs.escape import escape
-from minipacs.orthanc import LAST_PORT, Modality
+from minipacs.orthanc import LAST_PORT, Modality, is_symbol
+from minipacs.rest_url import is_loopback
+from minipacs.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +25,10 @@ if TYPE_CHECKING:
 
 FORGOTTEN = "Orthanc forgets it at its restart, unless DicomModalitiesInDatabase is true"
 
-_EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
+COMES_BACK = "where its configuration has it, it is there again at Orthanc's restart"
+
 _TRIES = 5
+_RESOLVING = 3.0  # seconds for a name server to say whether two names are one host
 
 
 class Wanted(Struct, frozen=True):
@@ -32,79 +39,122 @@ class Wanted(Struct, frozen=True):
         ae_title: our AE title.
         host: where Orthanc reaches our SCP; an IPv4 address or a host name.
         port: its TCP port, 1 to 65534.
+        is_named: whether no entry of another name will do.
 
     Raises:
-        OrthancError: Orthanc cannot know us so.
+        RegistrationError: Orthanc cannot know us so.
     """
 
     name: str
     ae_title: str
     host: str
     port: int
+    is_named: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what Orthanc would refuse, or would take and not understand (measured on 1.10.1)."""
-        if not all(c.isascii() and (c.isalnum() or c in "_-") for c in self.name) or not self.name:
-            raise OrthancError(f"a name among Orthanc's modalities must be letters, digits, - and _, not {self.name}")
+        if not is_symbol(self.name):
+            rule = "a name among Orthanc's modalities must be letters, digits, - and _"
+            raise RegistrationError(f"{rule}, not {escape(self.name) or 'empty'}")
         if not 1 <= self.port <= LAST_PORT:
-            raise OrthancError(f"Orthanc takes a port of 1 to {LAST_PORT}, not {self.port}")
+            raise RegistrationError(f"Orthanc takes a port of 1 to {LAST_PORT}, not {self.port}: choose one by --port")
         if ":" in self.host:
-            raise OrthancError(f"Orthanc takes an IPv4 address or a host name, not {self.host}: see --our-address")
+            rule = "Orthanc takes an IPv4 address or a host name"
+            raise RegistrationError(f"{rule}, not {self.host}: name one that it reaches by --our-address")
 
     def __str__(self) -> str:
         """Return ``TITLE@HOST:PORT``."""
         return f"{self.ae_title}@{self.host}:{self.port}"
+
+    def as_options(self) -> str:
+        """Return the options by which another command means the same, each after a space, but for the defaults."""
+        usual = Settings()
+        options = {
+            "--name": self.name if self.is_named else None,
+            "--ae-title": self.ae_title if self.ae_title != usual.ae_title else None,
+            "--our-address": self.host if self.host != usual.host else None,
+            "--port": str(self.port) if self.port != usual.port else None,
+        }
+        return "".join(f" {option} {shlex.quote(value)}" for option, value in options.items() if value is not None)
 
     def as_fields(self) -> dict[str, Any]:
         """Return the entry in its object form, without what may stay as it is."""
         return {"AET": self.ae_title, "Host": self.host, "Port": self.port, "AllowEcho": True, "UseDicomTls": False}
 
 
-def wanted(orthanc: Orthanc | None, name: str | None, ae_title: str, host: str, port: int) -> Wanted:
+def wanted(
+    orthanc: Orthanc | None, name: str | None, ae_title: str, host: str, port: int, our_address: str | None = None
+) -> Wanted:
     """Return what Orthanc has to know of us.
 
     Args:
         orthanc: which tells, when we listen on every address, the one from which it is reached; else None.
         name: symbolic name of the entry; None: made of our AE title.
         ae_title: our AE title.
-        host: where we listen, or where Orthanc reaches us.
+        host: where we listen.
         port: its TCP port.
+        our_address: where Orthanc reaches us, if the user says so; None: where we listen.
 
     Raises:
-        OrthancError: Orthanc cannot know us so; or there is none to tell the address.
+        RegistrationError: Orthanc cannot know us so.
+        OrthancError: there is no way to its machine.
     """
-    if host in _EVERY_ADDRESS:
+    where = our_address or _reached_at(host, orthanc)
+    return Wanted(name or symbol(ae_title), ae_title, where, port, is_named=name is not None)
+
+
+def _reached_at(host: str, orthanc: Orthanc | None) -> str:
+    if _is_every_address(host):
         if orthanc is None:
-            raise OrthancError(f"{host} is every address of this machine: see --our-address")
-        host = orthanc.local_address()
-    return Wanted(name or symbol(ae_title), ae_title, host, port)
+            raise RegistrationError(f"{host} is every address of this machine: name one by --our-address")
+        address = orthanc.local_address()
+        return "127.0.0.1" if is_loopback(address) else address  # not ::1, which Orthanc does not take
+    if not is_loopback(host):
+        return host
+    if orthanc is not None and not orthanc.is_here():
+        raise RegistrationError(
+            f"we listen on {host}, and {orthanc.host} is another machine: listen where it reaches us (--host 0.0.0.0), "
+            "or say by --our-address where it does"
+        )
+    return host if _is_address(host) else "127.0.0.1"  # not localhost: Orthanc may compare addresses as text
 
 
 def find(modalities: Mapping[str, Modality], wanted: Wanted) -> str | None:
-    """Return the symbolic name of the entry that is ours, by its AE title or else by its name; None when there is none.
+    """Return the symbolic name of the entry that is ours, by its AE title; None when there is none.
 
     Of several with our AE title it is one that is right, or else the one with the wanted name.
     """
-    ours = [name for name, entry in modalities.items() if is_same_title(entry.ae_title, wanted.ae_title)]
+    ours = [name for name in namesakes(modalities, wanted.ae_title) if not wanted.is_named or name == wanted.name]
     ours.sort(key=lambda name: (bool(differences(modalities[name], wanted)), name != wanted.name))
-    if ours:
-        return ours[0]
-    return wanted.name if wanted.name in modalities else None
+    return ours[0] if ours else None
 
 
-def ours_to_remove(modalities: Mapping[str, Modality], wanted: Wanted, name: str | None) -> str | None:
+def namesakes(modalities: Mapping[str, Modality], ae_title: str) -> list[str]:
+    """Return the symbolic names of all entries with that AE title, as Orthanc compares titles."""
+    return [name for name, entry in modalities.items() if is_same_title(entry.ae_title, ae_title)]
+
+
+def ours_to_remove(modalities: Mapping[str, Modality], ae_title: str, name: str | None) -> str | None:
     """Return the symbolic name of the entry that is ours to take away; None when there is none.
 
+    Args:
+        modalities: whom Orthanc knows.
+        ae_title: our own.
+        name: of the entry; None: any with our AE title.
+
     Raises:
-        OrthancError: the entry called *name* has another AE title; it is not ours.
+        RegistrationError: the entry called *name* has another AE title; or several have ours.
     """
     if name is None:
-        found = find(modalities, wanted)
-        return found if found and is_same_title(modalities[found].ae_title, wanted.ae_title) else None
+        ours = namesakes(modalities, ae_title)
+        if len(ours) > 1:
+            found = ", ".join(f'"{one}" ({modalities[one]})' for one in ours)
+            raise RegistrationError(f"several are called {ae_title}: {found}; choose one by --name")
+        return ours[0] if ours else None
     if name not in modalities:
         return None
-    if not is_same_title(modalities[name].ae_title, wanted.ae_title):
-        raise OrthancError(f'"{name}" is {modalities[name]}, and we are {wanted.ae_title}: it is not ours')
+    if not is_same_title(modalities[name].ae_title, ae_title):
+        raise RegistrationError(f'"{name}" is {modalities[name]}, and we are {ae_title}: it is not ours')
     return name
 
 
@@ -139,6 +189,9 @@ class Registration:
     Args:
         orthanc: where.
         wanted: what it has to be.
+
+    Attributes:
+        replaced: ``TITLE@HOST:PORT`` that stood there before put(), safe to show; empty: nothing.
     """
 
     def __init__(self, orthanc: Orthanc, wanted: Wanted) -> None:
@@ -146,6 +199,7 @@ class Registration:
         self._wanted = wanted
         self._name: str | None = None  # of the entry that was put, or is just being put
         self._before: Mapping[str, Any] | None = None
+        self.replaced = ""
 
     @property
     def has_put(self) -> bool:
@@ -159,7 +213,8 @@ class Registration:
             replace: also where an entry of that name has another AE title.
 
         Raises:
-            OrthancError: Orthanc cannot be asked, or refuses; or the name is taken.
+            RegistrationError: the name is taken.
+            OrthancError: Orthanc cannot be asked, or refuses.
         """
         modalities = self._orthanc.modalities()
         name = find(modalities, self._wanted) or self._wanted.name
@@ -167,12 +222,14 @@ class Registration:
         if entry is not None and not differences(entry, self._wanted):
             return name
         if entry is not None and not replace and not is_same_title(entry.ae_title, self._wanted.ae_title):
-            raise OrthancError(
-                f'"{name}" at {self._orthanc.url} is {entry}: choose another --name for {self._wanted.ae_title}'
+            raise RegistrationError(
+                f'"{name}" at {self._orthanc.url} is {entry}: choose another --name for {self._wanted.ae_title}, '
+                "or --replace it"
             )
         before = dict(entry.fields) if entry is not None else None
         self._name, self._before = name, before  # before it is there: whatever interrupts us, it is taken away
         self._orthanc.register(name, (before or {}) | self._wanted.as_fields())
+        self.replaced = "" if entry is None else str(entry)
         return name
 
     def take_away(self) -> bool:
@@ -201,11 +258,27 @@ def is_same_title(one: str, other: str) -> bool:
 
 
 def _is_same_host(one: str, other: str) -> bool:
-    return one.casefold() == other.casefold() or bool(_addresses(one) & _addresses(other))
+    if one.casefold() == other.casefold():
+        return True
+    if _is_address(one) and _is_address(other):
+        return False
+    return bool(_addresses(one) & _addresses(other))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return False
+
+
+def _is_every_address(host: str) -> bool:
+    return _is_address(host) and ip_address(host).is_unspecified
 
 
 def _addresses(host: str) -> set[str]:
     try:
-        return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+        found = within(_RESOLVING, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
     except (OSError, UnicodeError):
         return set()
+    return {str(one[4][0]) for one in found}

@@ -159,7 +159,8 @@ class RoundTripRun:
         plan = self._plan
         if plan.orthanc is None:
             return None
-        return wanted(plan.orthanc, plan.name, node.ae_title, plan.our_address or node.host, node.port)
+        plan.orthanc.timeout = self._deadline.remaining()
+        return wanted(plan.orthanc, plan.name, node.ae_title, node.host, node.port, plan.our_address)
 
     def _call(self) -> None:
         port = self._settings.port if self._node is None else self._node.port

@@ -40,8 +40,8 @@ ARROWS = {
     "cli.init": "cli cli.options",
     "cli.options": "cli escape peers settings",
     "cli.orthanc": (
-        "cli cli.options cli.orthanc_options cli.targets errors escape orthanc orthanc_peers peer_file peers "
-        "registered_leg registration report settings"
+        "cli cli.options cli.orthanc_options cli.targets errors escape orthanc orthanc_peers orthanc_report "
+        "peer_file peers registered_leg registration settings"
     ),
     "cli.orthanc_options": "cli.options errors orthanc rules",
     "cli.peers": "cli cli.options peer_file peers report rules settings",
@@ -82,18 +82,21 @@ ARROWS = {
     "log": "timestamp",
     "names": "escape wire.associate wire.pdu",
     "node_status": "association_record peers rules",
-    "orthanc": "bounded errors escape",
-    "orthanc_peers": "ae_title diagnosis escape orthanc peers",
+    "orthanc": "bounded errors escape rest",
+    "orthanc_peers": "diagnosis orthanc peers registration rest_url rules",
+    "orthanc_report": "diagnosis escape orthanc registration",
     "outbound_legs": "bounded diagnosis echo_result leg peers scu verdict",
     "peer_file": "errors peers rules toml_file",
     "peers": "ae_title diagnosis errors escape rules toml_file",
     "port_look": "certificate escape wire.pdu",
     "recognition": "echo_result escape wire.associate wire.indications wire.messages wire.pdu",
     "registered_leg": "diagnosis errors leg orthanc registration verdict",
-    "registration": "ae_title diagnosis errors escape orthanc",
+    "registration": "ae_title bounded diagnosis errors escape orthanc rest_url settings",
     "reload": "errors file_watch node_status peers timestamp toml_file",
     "report": "echo_result node_status peers",
     "requestor": "tcp wire.association wire.indications wire.state_table",
+    "rest": "bounded errors escape rest_url",
+    "rest_url": "errors escape rules",
     "roundtrip": (
         "bounded errors inbound inbound_leg leg orthanc outbound_legs peers registered_leg registration settings "
         "verdict"
@@ -168,10 +171,10 @@ DOORS = {
     "junitparser": {"leg_report"},
     "pydicom": {"names"},
     "pynetdicom": {"names"},
-    "requests": {"orthanc"},
+    "requests": {"rest"},
     "tomli": {"toml_file"},
     "tomlkit": {"peer_file"},
-    "voluptuous": {"cli.options", "peers", "rules", "settings", "toml_file"},
+    "voluptuous": {"cli.options", "peers", "rest_url", "rules", "settings", "toml_file"},
     "watchdog": {"file_watch"},
 }
 
@@ -261,6 +264,7 @@ def loaded_by(statement: str) -> set[str]:
         "import minipacs.cli.echo",
         "import minipacs.cli.peers",
         "import minipacs.cli.status, minipacs.control_client, minipacs.status_report",
+        "import minipacs.cli.orthanc, minipacs.cli.roundtrip, minipacs.leg_report",
     ],
 )
 def test_what_is_used_most_is_light(statement: str) -> None:

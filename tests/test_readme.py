@@ -57,6 +57,7 @@ class Shell:
             path.write_text(self._to_ours(path.read_text()))
         ours = {"ORTHANC_DICOM_PORT": "4242", "ORTHANC_HTTP_PORT": "8042", "MINIPACS_PORT": "11112"}
         self.env = environment() | {name: self._ports[port] for name, port in ours.items()}
+        self.env["MINIPACS_ORTHANC_URL"] = f"http://127.0.0.1:{self._ports['8042']}"
         self.env["ORTHANC_STORAGE"] = str(folder / "storage")
         self.env["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
 

@@ -1,6 +1,7 @@
 """The SCU against peers that misbehave: each outcome, with the words that a user reads, and what the peer saw of us."""
 
 import errno
+import gc
 import json
 import os
 import socket
@@ -323,6 +324,7 @@ MET_BY_A_LOOK = {
 
 
 def open_files() -> int:
+    gc.collect()  # what another test has left in a circle
     return len(list(Path("/proc/self/fd").iterdir()))
 
 

@@ -76,7 +76,8 @@ def test_a_node_speaks_both_on_two_ports(tmp_path: Path, authority: Authority) -
         event = node.wait_for("association", 4)
         assert event["reason"] == "TLS on the plain DICOM port"
         assert event["fix"] == (
-            f"on the peer: switch TLS off for this node (Orthanc: UseDicomTls), or let it call port {tls_port}, where we speak TLS"
+            "on the peer: switch TLS off for this node (Orthanc: UseDicomTls), "
+            f"or let it call port {tls_port}, where we speak TLS"
         )
         assert (event["outcome"], event["calling_ae_title"]) == ("invalid", None)
 

@@ -7,7 +7,7 @@ from minipacs.catalogue import Row
 _CORRECT = 'correct "{name}" in Orthanc: we are {wanted}'
 
 _REGISTER = (
-    "minipacs orthanc register --orthanc {url}; or in its configuration: "
+    "minipacs orthanc register --orthanc {url}{options}; or in its configuration: "
     '"DicomModalities": {{ "{name}": [{quoted}, "{local_host}", {local_port}] }}'
 )
 
@@ -45,19 +45,32 @@ _REGISTERED = (
         "registered.wrong",
         "Orthanc has us otherwise than we are",
         '{url} has {entry} as "{name}": {detail}',
-        _REGISTER,
+        _REGISTER + "; or, where what it has is how it reaches us: name that host by --our-address",
+    ),
+    Row(
+        "registered.forbidden",
+        "Orthanc has our AE title twice, and once AllowEcho is false",
+        '{url} has {calling} also as "{other}" ({entry}), and there AllowEcho is false: it holds for all of that title',
+        "minipacs orthanc unregister --orthanc {url} --ae-title {title} --name {other}; or set AllowEcho there",
     ),
     Row(
         "registered.missing",
         "Orthanc has nobody with our AE title",
-        "{url} has nobody called {calling}",
+        "{url} has nobody called {calling}{detail}",
         _REGISTER,
+    ),
+    Row(
+        "registered.taken",
+        "Orthanc has nobody with our AE title, and somebody else under our name",
+        '{url} has nobody called {calling}, and {entry} as "{name}"',
+        "choose another name for our entry: --name NAME; "
+        "or minipacs orthanc register --orthanc {url}{options} --replace",
     ),
     Row(
         "registered.unknown",
         "Orthanc cannot be asked by REST, or refuses",
         "what Orthanc has for us cannot be read: {detail}",
-        "check --orthanc URL, the user name and the password",
+        "minipacs orthanc check --orthanc {url} tells when that is mended",
     ),
 )
 

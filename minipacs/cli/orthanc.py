@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -43,31 +43,29 @@ def _of_us(function: Callable[..., int]) -> Callable[..., int]:
     return our_address_option(symbolic_name_option(with_settings(function)))  # type: ignore[no-any-return]
 
 
-@contextmanager
-def _asking() -> Iterator[None]:
-    """Tell of an Orthanc that cannot be asked, or that refuses, in one line."""
-    from minipacs.errors import OrthancError
-
-    try:
-        yield
-    except OrthancError as error:
-        raise Failed(str(error)) from None
-
-
 class Failed(Refused):
     """What was asked for could not be had."""
 
     exit_code = FAILED
 
 
-def _wanted(orthanc: Orthanc | None, settings: Settings, our_address: str | None, name: str | None) -> Wanted:
-    from minipacs.errors import OrthancError
-    from minipacs.registration import wanted
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Tell in one line of an Orthanc that cannot be asked, or that refuses, or that cannot know us as we are."""
+    from minipacs.errors import OrthancError, RegistrationError
 
     try:
-        return wanted(orthanc, name, settings.ae_title, our_address or settings.host, settings.port)
-    except OrthancError as error:
+        yield
+    except RegistrationError as error:
         raise Refused(str(error)) from None
+    except OrthancError as error:
+        raise Failed(str(error)) from None
+
+
+def _wanted(orthanc: Orthanc | None, settings: Settings, our_address: str | None, name: str | None) -> Wanted:
+    from minipacs.registration import wanted
+
+    return wanted(orthanc, name, settings.ae_title, settings.host, settings.port, our_address)
 
 
 @command.command(
@@ -80,17 +78,11 @@ Examples:
 @_of_us
 def snippet(our_address: str | None, name: str | None, settings: Settings) -> int:
     """Print the lines that make Orthanc know us, for its configuration file, in both forms that it takes."""
-    from minipacs.report import as_json
+    from minipacs import orthanc_report
 
-    us = _wanted(None, settings, our_address, name)
-    array = as_json([us.ae_title, us.host, us.port])
-    fields = as_json({"AET": us.ae_title, "Host": us.host, "Port": us.port, "AllowEcho": True})
-    click.echo(
-        '// One of these two, in Orthanc\'s configuration; a "DicomModalities" that is there gets the inner line.'
-    )
-    click.echo(f'"DicomModalities" : {{\n  "{us.name}" : {array}\n}}')
-    click.echo("\n// Since Orthanc 1.5.0, where more is to be said:")
-    click.echo(f'"DicomModalities" : {{\n  "{us.name}" : {fields}\n}}')
+    with _asking():
+        us = _wanted(None, settings, our_address, name)
+    click.echo(orthanc_report.snippet(us))
     return OK
 
 
@@ -114,7 +106,8 @@ def register(url: str, replace: bool, our_address: str | None, name: str | None,
         registration = Registration(orthanc, us)
         symbol = registration.put(replace=replace)
     if registration.has_put:
-        click.echo(f'{orthanc.url}: "{symbol}" is {us} now; {FORGOTTEN}')
+        before = f" (it was {registration.replaced})" if registration.replaced else ""
+        click.echo(f'{orthanc.url}: "{symbol}" is {us} now{before}; {FORGOTTEN}')
     else:
         click.echo(f'{orthanc.url}: "{symbol}" is {us} already')
     return OK
@@ -128,20 +121,24 @@ Examples:
 """
 )
 @url_option(default=DEFAULT_URL)
-@_of_us
-def unregister(url: str, our_address: str | None, name: str | None, settings: Settings) -> int:
+@symbolic_name_option
+@with_settings
+def unregister(url: str, name: str | None, settings: Settings) -> int:
     """Take our entry away from Orthanc's modalities."""
+    from minipacs.escape import escape
+
     orthanc = orthanc_at(url)
     with _asking():
-        from minipacs.registration import ours_to_remove
+        from minipacs.registration import COMES_BACK, ours_to_remove
 
-        us = _wanted(orthanc, settings, our_address, name)
-        symbol = ours_to_remove(orthanc.modalities(), us, name)
+        modalities = orthanc.modalities()
+        symbol = ours_to_remove(modalities, settings.ae_title, name)
         if symbol is None:
-            click.echo(f"{orthanc.url}: nobody is called {us.ae_title}; nothing was taken away")
+            which = f'nobody is "{escape(name)}"' if name else f"nobody is called {settings.ae_title}"
+            click.echo(f"{orthanc.url}: {which}; nothing was taken away")
             return OK
         orthanc.unregister(symbol)
-    click.echo(f'{orthanc.url}: "{symbol}" is taken away')
+    click.echo(f'{orthanc.url}: "{symbol}" ({modalities[symbol]}) is taken away; {COMES_BACK}')
     return OK
 
 
@@ -157,48 +154,23 @@ Examples:
 @_of_us
 def check(url: str, is_json: bool, our_address: str | None, name: str | None, settings: Settings) -> int:
     """Say what Orthanc says of itself, and whether it has us right."""
+    from minipacs import orthanc_report
+
     orthanc = orthanc_at(url)
     with _asking():
         from minipacs.registered_leg import compare
-        from minipacs.registration import find
 
         us = _wanted(orthanc, settings, our_address, name)
-        system, modalities = orthanc.system(), orthanc.modalities()
-        symbol = find(modalities, us)
-        outcome, words = compare(orthanc.url, us, symbol, None if symbol is None else modalities[symbol])
+        system = orthanc.system()
+        symbol, outcome, words = compare(orthanc.url, us, orthanc.modalities())
     if is_json:
-        _print_json(orthanc.url, system.settings, symbol, outcome, words)
+        click.echo(orthanc_report.check_as_json(orthanc.url, system, symbol, outcome, words))
     else:
-        click.echo(f"{system.name or 'Orthanc'}: {system.ae_title} on port {system.port}, Orthanc {system.version}")
-        for key, value in system.settings.items():
-            click.echo(f"  {_safe(key)}: {_safe(value)}")
-        click.secho(f"{outcome}: {words.reason}", fg="green" if outcome == "right" else "red")
+        click.echo(orthanc_report.system_as_text(system))
+        click.echo(f"{click.style(outcome, fg='green' if outcome == 'right' else 'red')}: {words.reason}")
         if words.fix:
             click.echo(f"fix: {words.fix}")
     return OK if outcome == "right" else FAILED
-
-
-def _print_json(url: str, settings: Any, symbol: str | None, outcome: str, words: Any) -> None:
-    from minipacs.report import as_json
-
-    click.echo(
-        as_json(
-            {
-                "url": url,
-                "name": symbol,
-                "outcome": outcome,
-                "reason": words.reason,
-                "fix": words.fix or None,
-                "settings": settings,
-            }
-        )
-    )
-
-
-def _safe(value: object) -> str:
-    from minipacs.escape import escape
-
-    return escape(str(value))
 
 
 @command.command(
@@ -226,23 +198,22 @@ def import_(url: str, with_modalities: bool, settings: Settings) -> int:
 
 
 def _take(name: str, peer: Peer | ValueError, settings: Settings) -> int:
-    """Add a peer, unless it is there."""
+    """Add a peer, unless it is there; say of each that cannot be added why."""
     from minipacs.cli.targets import table_of
-    from minipacs.errors import PeerTableError
+    from minipacs.orthanc_peers import why_not_to_add
     from minipacs.peer_file import add_peer
 
     if isinstance(peer, ValueError):
         click.echo(f"{name}: not taken: {peer}", err=True)
         return FAILED
-    known = table_of(settings).with_ae_title(peer.ae_title)
+    table = table_of(settings)
+    known = table.with_ae_title(peer.ae_title)
     if known is not None and (known.host, known.port) == (peer.host, peer.port):
         click.echo(f"{settings.peers}: {known.name} is {known} already")
         return OK
-    try:
-        add_peer(settings.peers, peer)
-    except PeerTableError as error:
-        for fault in error.faults:
-            click.echo(fault, err=True)
+    if why_not := why_not_to_add(table, peer):
+        click.echo(f"{name}: not taken: in {settings.peers} {why_not}", err=True)
         return FAILED
+    add_peer(settings.peers, peer)
     click.echo(f"{settings.peers}: added {peer.name}, {peer}")
     return OK
