@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import ssl
 import threading
-from contextlib import nullcontext
+from contextlib import contextmanager
 from http.client import HTTPException
 from socket import gaierror
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -43,7 +43,8 @@ _NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}  # as OpenSSL says it
 _PORTS = "Orthanc's web port is 8042 unless changed, and 4242 its DICOM port"
 _REMOTE = "Orthanc answers so to other machines, too, unless RemoteAccessAllowed is true"
 
-_NETWORK_ERROR = 9  # an OrthancStatus, whose Message says no more than that
+_NO_FIND = 2016  # an OrthancStatus whose Details do not tell what is wrong
+_GIVEN_UP = 1.0  # seconds for a change whose answer nobody waits for any more
 _MOST_SHOWN = 200
 _MOST_READ = 16 << 20  # bytes of an answer; 5 000 modalities take 2 MiB
 _CHUNK = 1 << 16
@@ -128,11 +129,9 @@ class Rest:
         return path
 
     def _exchange(self, method: str, path: str, body: Mapping[str, Any] | None, seconds: float) -> Answer:
-        # A change that was given up may still be on its way: what takes it back must not overtake it.
-        turn = nullcontext() if method in {"GET", "POST"} else self._changing
         try:
             with (
-                turn,
+                self._turn(method),
                 self._session.request(
                     method, self.url + path, json=body, timeout=seconds, allow_redirects=False, stream=True
                 ) as answer,
@@ -142,6 +141,20 @@ class Rest:
             raise self._silence(seconds) from None
         except (RequestException, OSError) as error:
             raise OrthancError(self._failure(error)) from None
+
+    @contextmanager
+    def _turn(self, method: str) -> Iterator[None]:
+        """Let a change that was given up go first, if it is still on its way: what takes it back must not overtake it.
+
+        But a server that does not answer it is not waited for.
+        """
+        waits = method not in {"GET", "POST"}
+        has_turn = waits and self._changing.acquire(timeout=_GIVEN_UP)
+        try:
+            yield
+        finally:
+            if has_turn:
+                self._changing.release()
 
     def _text_of(self, answer: requests.Response, path: str) -> str:
         data = bytearray()
@@ -225,8 +238,8 @@ def details(text: str) -> str:
     """Return what Orthanc says in its JSON for errors, or all of *text* when that is something else."""
     try:
         said = msgspec.json.decode(text)
-        words = ("Details", "Message") if said.get("OrthancStatus") == _NETWORK_ERROR else ("Message", "Details")
-        return str(said.get(words[0]) or said.get(words[1]) or text)
+        first = None if said.get("OrthancStatus") == _NO_FIND else said.get("Details")
+        return str(first or said.get("Message") or text)
     except (ValueError, AttributeError, RecursionError):
         return text
 

@@ -95,6 +95,21 @@ def missing(scene: Scene) -> Leg:
     return registered(scene)
 
 
+def forbidden(scene: Scene) -> Leg:
+    scene.has()
+    entry = {"AET": "MINIPACS", "Host": "127.0.0.1", "Port": scene.port, "AllowEcho": False}
+    scene.orthanc.put("/modalities/second", entry)
+    try:
+        return registered(scene)
+    finally:
+        scene.orthanc.unregister("second")
+
+
+def taken(scene: Scene) -> Leg:
+    scene.has("OTHER", "10.1.2.3", 104)
+    return registered(scene)
+
+
 def unknown(scene: Scene) -> Leg:
     return scene.legs(orthanc=RestAPI(f"http://127.0.0.1:{scene.orthanc.dicom_port}/"), timeout=5.0)["registered"]
 
@@ -137,7 +152,7 @@ CORRECT = 'correct "minipacs" in Orthanc: we are MINIPACS@127.0.0.1:{port}'
 CONNECTING = 'DicomAssociation - connecting to AET "MINIPACS": '
 ECHOING = 'DicomAssociation - C-ECHO to AET "MINIPACS": '
 REGISTER = (
-    "minipacs orthanc register --orthanc {url}; or in its configuration: "
+    "minipacs orthanc register --orthanc {url} --port {port}; or in its configuration: "
     '"DicomModalities": {{ "minipacs": ["MINIPACS", "127.0.0.1", {port}] }}'
 )
 
@@ -169,13 +184,27 @@ PROOFS: dict[str, tuple[Callable[[Scene], Leg], str, str]] = {
     "registered.wrong": (
         wrong,
         '{url} has MINIPACS@10.1.2.3:104 as "minipacs": host is 10.1.2.3, not 127.0.0.1; port is 104, not {port}',
-        REGISTER,
+        REGISTER + "; or, where what it has is how it reaches us: name that host by --our-address",
+    ),
+    "registered.forbidden": (
+        forbidden,
+        '{url} has MINIPACS also as "second" (MINIPACS@127.0.0.1:{port}), and there AllowEcho is false: it holds for all '
+        "of that title",
+        "minipacs orthanc unregister --orthanc {url} --ae-title MINIPACS --name second; or set AllowEcho there",
+    ),
+    "registered.taken": (
+        taken,
+        '{url} has nobody called MINIPACS, and OTHER@10.1.2.3:104 as "minipacs"',
+        "choose another name for our entry: --name NAME; or minipacs orthanc register --orthanc {url} --port {port} "
+        "--replace",
     ),
     "registered.missing": (missing, "{url} has nobody called MINIPACS", REGISTER),
     "registered.unknown": (
         unknown,
-        "what Orthanc has for us cannot be read: http://127.0.0.1:{dicom_port} cannot be reached",
-        "check --orthanc URL, the user name and the password",
+        "what Orthanc has for us cannot be read: http://127.0.0.1:{dicom_port} does not answer in HTTP: Connection reset "
+        "by peer: Orthanc's web port is 8042 unless changed, and 4242 its DICOM port; if the port speaks TLS, give "
+        "https://",
+        "minipacs orthanc check --orthanc http://127.0.0.1:{dicom_port} tells when that is mended",
     ),
     "in.silence": (
         silence,
