@@ -12,6 +12,7 @@ from minipacs.reload import LivePeerTable
 from minipacs.scp import VerificationSCP
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
     from minipacs.association_record import AssociationRecord
@@ -25,13 +26,15 @@ class Inbound(Protocol):
     Attributes:
         ae_title: its AE title.
         host: where it listens, as it was told to.
-        port: its TCP port.
+        port: its TCP port; that for TLS where the peer is to call by TLS.
+        uses_tls: whether it speaks TLS there.
         where: which node it is, in words.
     """
 
     ae_title: str
     host: str
     port: int
+    uses_tls: bool
     where: str
 
     def next_association(self, timeout: float) -> AssociationRecord:
@@ -46,27 +49,29 @@ class Inbound(Protocol):
 
 
 @contextmanager
-def listening(settings: Settings, told: Callable[[str], None]) -> Iterator[Inbound]:
+def listening(settings: Settings, told: Callable[[str], None], *, by_tls: bool) -> Iterator[Inbound]:
     """Listen as *settings* say, with the peer table in its file, or follow the node that does.
 
     Args:
         settings: who we are, and where.
         told: of a table that is edited meanwhile.
+        by_tls: whether the peer is to call by TLS, where we have a port for that.
 
     Raises:
         ListenError: neither can be.
         PeerTableError: the table is not valid.
+        SettingsError: a file that [tls] names cannot be used.
         ControlError: the node that listens there does not answer.
     """
-    own = _OwnNode(settings, told)
+    own = _OwnNode(settings, told, by_tls=by_tls)
     try:
         own.start()
     except ListenError as error:
-        node = running_node(settings.host, settings.port)
+        node = running_node(settings.host, settings.advertised_port)
         if node is None:
             raise ListenError(f"{error}; no minipacs of this user listens there") from None
         with node:
-            yield _RunningNode(node)
+            yield _RunningNode(node, by_tls=by_tls)
         return
     try:
         yield own
@@ -77,8 +82,11 @@ def listening(settings: Settings, told: Callable[[str], None]) -> Iterator[Inbou
 class _OwnNode:
     """In this process, for as long as we listen. Its table is hot: whoever is refused may be added, and try again."""
 
-    def __init__(self, settings: Settings, told: Callable[[str], None]) -> None:
-        self.ae_title, self.host, self.port = settings.ae_title, settings.host, settings.port
+    def __init__(self, settings: Settings, told: Callable[[str], None], *, by_tls: bool) -> None:
+        tls_port = settings.tls.port if by_tls or settings.tls.only else None
+        self.ae_title, self.host = settings.ae_title, settings.host
+        self.uses_tls = tls_port is not None
+        self.port = settings.port if tls_port is None else tls_port
         self.where = "this process"
         self._told = told
         self._ended: SimpleQueue[AssociationRecord] = SimpleQueue()
@@ -86,10 +94,11 @@ class _OwnNode:
         self._scp = VerificationSCP(
             ae_title=settings.ae_title,
             host=settings.host,
-            port=settings.port,
+            port=self.port,
             timeouts=settings.timeouts,
             limits=settings.limits,
             on_association=self._ended.put,
+            tls=_server_context(settings) if self.uses_tls else None,
         )
 
     def start(self) -> None:
@@ -119,12 +128,20 @@ class _OwnNode:
 class _RunningNode:
     """In another process of this user: what it saw is read through its control socket."""
 
-    def __init__(self, node: NodeControl) -> None:
+    def __init__(self, node: NodeControl, *, by_tls: bool) -> None:
         status = node.status()
-        self.ae_title, self.host, self.port = status.ae_title, status.host, status.port
+        self.ae_title, self.host = status.ae_title, status.host
+        self.port = status.tls_port if by_tls and status.tls_port is not None else status.port
+        self.uses_tls = self.port == status.tls_port
         self.where = f"the node that runs here (process {status.pid})"
         node.follow()
         self._node = node
 
     def next_association(self, timeout: float) -> AssociationRecord:
         return self._node.next_association(max(0.0, timeout))
+
+
+def _server_context(settings: Settings) -> ssl.SSLContext:
+    from minipacs.tls import server_context
+
+    return server_context(settings.tls)

@@ -28,7 +28,7 @@ _WHAT_ORTHANC_SAYS = (
     ("Connection refused", "orthanc.refused"),
     ("unknown host", "orthanc.name"),
     ("Illegal service parameter", "orthanc.address"),
-    ("No acceptable presentation context", "orthanc.no-context"),
+    ("presentation context", "orthanc.no-context"),
     ("Association Rejected", "orthanc.rejected"),
     ("DIMSE No data available", "orthanc.no-response"),
     ("network read timeout", "orthanc.silence"),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from minipacs.accepting import finish_accepting
+from minipacs.accepting import cannot_listen, finish_accepting
 from minipacs.admission import Admission, admit
 from minipacs.ae_title import broken_rule
 from minipacs.connection import Connection
@@ -116,7 +116,7 @@ class Listener:
         except OSError as error:
             for server in self._servers:
                 server.close()
-            raise ListenError(_cannot_listen(host, port, error, where)) from None
+            raise ListenError(cannot_listen(host, port, error, where)) from None
         self._servers.append(server)
         self.addresses = tuple(sock.getsockname()[0] for sock in server.sockets)
         bound: int = server.sockets[0].getsockname()[1]
@@ -287,18 +287,3 @@ class Listener:
             # When files have run out, asyncio tries again to accept, though stop() may have closed its sockets by then.
             level = logging.DEBUG if self._is_stopping else logging.ERROR
             logger.log(level, "%s", context.get("message"), exc_info=error)
-
-
-def _cannot_listen(host: str, port: int, error: OSError, where: str) -> str:
-    place = f"cannot listen on {host} port {port}"
-    if error.errno == errno.EADDRINUSE:
-        return f"{place}: the port is in use; stop what listens there, or choose another with {where}"
-    if error.errno == errno.EACCES:
-        return (
-            f"{place}: ports below 1024 need privileges; choose another with {where} (11112 and 2762 are DICOM's own)"
-        )
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"{place}: that is not an address of this machine; choose one with --host (0.0.0.0: all of them)"
-    if isinstance(error, socket.gaierror):
-        return f"{place}: the name does not resolve; choose an address of this machine with --host"
-    return f"{place}: {error.strerror or error}"

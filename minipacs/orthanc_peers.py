@@ -56,11 +56,9 @@ def why_not_to_add(table: PeerTable, peer: Peer) -> str:
 
 
 def _peer(name: str, entry: Modality, is_here: bool) -> Peer:
-    if entry.uses_tls:
-        raise ValueError(f"{entry} speaks DICOM TLS, which we do not")
     if is_loopback(entry.host) and not is_here:
         raise ValueError(f"{entry} is on Orthanc's own machine, and that is not this one")
-    return Peer(name, entry.ae_title, entry.host, entry.port)
+    return Peer(name, entry.ae_title, entry.host, entry.port, tls=entry.uses_tls)
 
 
 def _or_why_not(make: Callable[[], Peer]) -> Peer | ValueError:

@@ -15,19 +15,24 @@ if TYPE_CHECKING:
 # What decides whether an echo proves anything, and REST of 1.10.1 does not show.
 _HIDDEN = "DicomAlwaysAllowEcho, DicomCheckCalledAet, DicomCheckModalityHost, RemoteAccessAllowed"
 
+_WHERE = '// Where it has "DicomModalities" already, that takes the inner line alone; a comma parts it from others.'
+
 
 def snippet(wanted: Wanted) -> str:
     """Return the lines that make Orthanc know us, in both forms that its configuration takes."""
     array = ", ".join(map(json.dumps, (wanted.ae_title, wanted.host, wanted.port)))
     fields = ", ".join(f"{json.dumps(name)} : {json.dumps(value)}" for name, value in wanted.as_fields().items())
+    longer = _section(wanted.name, f"{{ {fields} }}")
+    if wanted.uses_tls:  # of which the short form cannot tell
+        return "\n".join(["// This goes into Orthanc's configuration, behind its first brace.", _WHERE, *longer])
     return "\n".join(
         [
             "// One of these two goes into Orthanc's configuration, behind its first brace.",
-            '// Where it has "DicomModalities" already, that takes the inner line alone; a comma parts it from others.',
+            _WHERE,
             *_section(wanted.name, f"[ {array} ]"),
             "",
             "// The longer form (Orthanc 1.5.0 and later), for whoever has more to say:",
-            *_section(wanted.name, f"{{ {fields} }}"),
+            *longer,
         ]
     )
 

@@ -15,9 +15,11 @@ from minipacs.scu import DEFAULT_TIMEOUT, echo
 from minipacs.verdict import REFUSALS, StrangerOutcome
 
 if TYPE_CHECKING:
+    import ssl
+
     from minipacs.peers import Peer
 
-_PHASES = 4  # of an echo, each with a timeout of its own: connect, associate, echo, release
+_PHASES = 5  # of an echo, each with a timeout of its own: connect, TLS handshake, associate, echo, release
 
 
 class Caller(Struct, frozen=True):
@@ -28,19 +30,24 @@ class Caller(Struct, frozen=True):
         ae_title: our AE title.
         scp_port: where our own SCP listens, for the advice to register it.
         deadline: when all has to be over.
+        tls: the context by which we call a peer that wants TLS; else None.
     """
 
     peer: Peer
     ae_title: str
     scp_port: int
     deadline: Deadline
+    tls: ssl.SSLContext | None = None
 
     def echo(self, calling_ae_title: str) -> EchoResult:
         """Echo the peer under that title."""
         seconds = self.deadline.remaining()
         timeout = min(DEFAULT_TIMEOUT, seconds / _PHASES)
         try:
-            return within(seconds, lambda: echo(self.peer, calling_ae_title, timeout=timeout, scp_port=self.scp_port))
+            return within(
+                seconds,
+                lambda: echo(self.peer, calling_ae_title, timeout=timeout, scp_port=self.scp_port, tls=self.tls),
+            )
         except TimeoutError:  # a name server that does not answer knows no deadline of ours
             words = diagnose("unreachable.name", host=self.peer.host, detail=f"no answer within {seconds:.1f} s")
             return EchoResult(

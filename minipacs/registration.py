@@ -40,6 +40,7 @@ class Wanted(Struct, frozen=True):
         host: where Orthanc reaches our SCP; an IPv4 address or a host name.
         port: its TCP port, 1 to 65534.
         is_named: whether no entry of another name will do.
+        uses_tls: whether our SCP speaks TLS there.
 
     Raises:
         RegistrationError: Orthanc cannot know us so.
@@ -50,6 +51,7 @@ class Wanted(Struct, frozen=True):
     host: str
     port: int
     is_named: bool = False
+    uses_tls: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what Orthanc would refuse, or would take and not understand (measured on 1.10.1)."""
@@ -79,7 +81,13 @@ class Wanted(Struct, frozen=True):
 
     def as_fields(self) -> dict[str, Any]:
         """Return the entry in its object form, without what may stay as it is."""
-        return {"AET": self.ae_title, "Host": self.host, "Port": self.port, "AllowEcho": True, "UseDicomTls": False}
+        return {
+            "AET": self.ae_title,
+            "Host": self.host,
+            "Port": self.port,
+            "AllowEcho": True,
+            "UseDicomTls": self.uses_tls,
+        }
 
 
 def wanted(
@@ -169,8 +177,10 @@ def differences(entry: Modality, wanted: Wanted) -> list[str]:
         found.append(f"port is {entry.port}, not {wanted.port}")
     if not entry.services.get("AllowEcho", True):
         found.append("AllowEcho is false, not true")
-    if entry.uses_tls:
+    if entry.uses_tls and not wanted.uses_tls:
         found.append("UseDicomTls is true, and our port is plain")
+    if wanted.uses_tls and not entry.uses_tls:
+        found.append("UseDicomTls is false, and our port speaks TLS")
     return found
 
 

@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from minipacs.bounded import Deadline
 from minipacs.errors import ListenError
@@ -23,6 +24,7 @@ from minipacs.registration import Registration, Wanted, wanted
 from minipacs.verdict import Evidence, Verdict, enforced, verdict
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from minipacs.inbound import Inbound
@@ -45,6 +47,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         skips_stranger: whether nobody calls as a stranger.
         wait_inbound: seconds to wait for somebody to let the peer echo us; 0: nobody is asked to.
         timeout: seconds for all of it, but for taking away what was put.
+        tls: the context by which we call a peer that wants TLS; else None.
     """
 
     orthanc: Orthanc | None = None
@@ -55,6 +58,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     skips_stranger: bool = False
     wait_inbound: float = 0.0
     timeout: float = 30.0
+    tls: ssl.SSLContext | None = None
 
     @property
     def listens(self) -> bool:
@@ -148,7 +152,7 @@ class RoundTripRun:
         )
 
     def _listen(self, stack: ExitStack) -> Inbound:
-        node = stack.enter_context(listening(self._settings, self._told))
+        node = stack.enter_context(listening(self._settings, self._told, by_tls=self._peer.tls))
         ours = self._settings.ae_title
         if node.ae_title != ours:
             rule = f"is {node.ae_title}, and we would call as {ours}: choose one of them with --ae-title"
@@ -160,11 +164,12 @@ class RoundTripRun:
         if plan.orthanc is None:
             return None
         plan.orthanc.timeout = self._deadline.remaining()
-        return wanted(plan.orthanc, plan.name, node.ae_title, node.host, node.port, plan.our_address)
+        ours = wanted(plan.orthanc, plan.name, node.ae_title, node.host, node.port, plan.our_address)
+        return replace(ours, uses_tls=node.uses_tls)
 
     def _call(self) -> None:
-        port = self._settings.port if self._node is None else self._node.port
-        caller = Caller(self._peer, self._settings.ae_title, port, self._deadline)
+        port = self._settings.advertised_port if self._node is None else self._node.port
+        caller = Caller(self._peer, self._settings.ae_title, port, self._deadline, self._plan.tls)
         result = self._add(out(caller))
         if self._plan.skips_stranger:
             self._add(skipped("stranger", "as told: whom the peer admits is not tested"))

@@ -338,6 +338,7 @@ def test_whom_it_knows_is_taken_and_what_cannot_be_is_told_one_by_one(orthanc: O
     assert done.stdout.splitlines() == [
         f"conf/peers.toml: added orthanc, ORTHANC@127.0.0.1:{orthanc.dicom_port}",
         "conf/peers.toml: added ct1, CT1@10.0.0.5:104",
+        "conf/peers.toml: added tls, TLS@h:2762",
     ]
     name_rule = "must be a name of 1 to 64 letters, digits, '_', '-' and '.', not beginning with '-' or '.'"
     assert done.stderr.splitlines() == [
@@ -346,7 +347,6 @@ def test_whom_it_knows_is_taken_and_what_cannot_be_is_told_one_by_one(orthanc: O
         "minipacs peers remove ct1 && minipacs peers add ct2 CT1@10.0.0.6:104",
         "long: not taken: ae_title: must be at most 16 characters, not 'SEVENTEEN_LETTERS'",
         "nowhere: not taken: host: must be an IP address or a host name, not 'a b'",
-        "tls: not taken: TLS@h:2762 speaks DICOM TLS, which we do not",
         "ws: not taken: in conf/peers.toml ws is OLD, not WS@10.0.0.9:104; under another name: "
         "minipacs peers add NAME WS@10.0.0.9:104",
     ]
@@ -355,6 +355,7 @@ def test_whom_it_knows_is_taken_and_what_cannot_be_is_told_one_by_one(orthanc: O
         "ws OLD",
         f"orthanc ORTHANC@127.0.0.1:{orthanc.dicom_port}",
         "ct1 CT1@10.0.0.5:104",
+        "tls TLS@h:2762",
     ]
 
 

@@ -24,6 +24,10 @@ ARROWS = {
     "ae_title": "escape",
     "association_record": "",
     "bounded": "",
+    "call": (
+        "diagnosis echo_callbacks echo_result errors escape peers port_look recognition requestor tls_recognition "
+        "wire.associate wire.dimse wire.indications wire.messages wire.pdu wire.state_table wire.verification"
+    ),
     "catalogue": "",
     "catalogue.round_trip": "catalogue",
     "catalogue.tls": "catalogue",
@@ -70,7 +74,7 @@ ARROWS = {
     "escape": "",
     "file_watch": "",
     "flood": "",
-    "inbound": "association_record control_client errors reload scp settings",
+    "inbound": "association_record control_client errors reload scp settings tls",
     "inbound_leg": "association_record bounded diagnosis errors inbound leg orthanc peers registration scu verdict",
     "leg": "diagnosis",
     "leg_report": "echo_result leg report roundtrip",
@@ -103,11 +107,7 @@ ARROWS = {
     ),
     "rules": "ae_title names wire.items wire.verification",
     "scp": "ae_title association_record listener peers settings",
-    "scu": (
-        "ae_title diagnosis echo_callbacks echo_result errors escape peers port_look recognition requestor "
-        "settings tls tls_recognition wire.associate wire.dimse wire.framing wire.indications wire.items "
-        "wire.messages wire.pdu wire.state_table wire.verification"
-    ),
+    "scu": "ae_title call echo_callbacks echo_result peers settings tls wire.framing wire.items wire.verification",
     "settings": "errors rules toml_file wire.framing wire.messages",
     "side_by_side": "echo_result peers scu",
     "status_report": "node_status peers",

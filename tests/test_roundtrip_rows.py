@@ -188,8 +188,8 @@ PROOFS: dict[str, tuple[Callable[[Scene], Leg], str, str]] = {
     ),
     "registered.forbidden": (
         forbidden,
-        '{url} has MINIPACS also as "second" (MINIPACS@127.0.0.1:{port}), and there AllowEcho is false: it holds for all '
-        "of that title",
+        '{url} has MINIPACS also as "second" (MINIPACS@127.0.0.1:{port}), and there AllowEcho is false: it holds for '
+        "all of that title",
         "minipacs orthanc unregister --orthanc {url} --ae-title MINIPACS --name second; or set AllowEcho there",
     ),
     "registered.taken": (
@@ -201,9 +201,9 @@ PROOFS: dict[str, tuple[Callable[[Scene], Leg], str, str]] = {
     "registered.missing": (missing, "{url} has nobody called MINIPACS", REGISTER),
     "registered.unknown": (
         unknown,
-        "what Orthanc has for us cannot be read: http://127.0.0.1:{dicom_port} does not answer in HTTP: Connection reset "
-        "by peer: Orthanc's web port is 8042 unless changed, and 4242 its DICOM port; if the port speaks TLS, give "
-        "https://",
+        "what Orthanc has for us cannot be read: http://127.0.0.1:{dicom_port} does not answer in HTTP: Connection "
+        "reset by peer: Orthanc's web port is 8042 unless changed, and 4242 its DICOM port; if the port speaks TLS, "
+        "give https://",
         "minipacs orthanc check --orthanc http://127.0.0.1:{dicom_port} tells when that is mended",
     ),
     "in.silence": (
@@ -238,7 +238,7 @@ PROOFS: dict[str, tuple[Callable[[Scene], Leg], str, str]] = {
     "orthanc.no-context": (
         answered_by(fakes.refuses_verification(3)),
         'what answers where Orthanc has "minipacs" does not accept Verification: '
-        "DicomUserConnection: No acceptable presentation context for modality",
+        'Unable to negotiate a presentation context with AET "MINIPACS"',
         CORRECT,
     ),
     "orthanc.rejected": (

@@ -5,7 +5,7 @@ import re
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from minipacs.tls import client_context, server_context
 
 from .certificates import Authority, Identity
 from .peers.dcmtk import ECHOSCU, STORESCP, echoscu, storescp
+from .peers.node import MINIPACS, run_minipacs, table
 from .peers.node import serving as node_process
-from .peers.node import table
 from .peers.orthanc import ORTHANC, Orthanc
 from .peers.ports import free_port, listens
 from .peers.process import running
@@ -116,6 +116,33 @@ def test_orthanc_and_we_echo_each_other_by_mutual_tls(orthanc: Orthanc, world: W
         record = last_record(node)
     assert (record.outcome, record.peer, record.echoes) == (AssociationOutcome.RELEASED, "orthanc", 1)
     assert (record.reason, record.observations) == (None, ())
+
+
+@required(ORTHANC)
+@pytest.mark.parametrize("runs", [False, True], ids=["own node", "running node"])
+def test_a_round_trip_by_tls_is_mutual(orthanc: Orthanc, world: World, tmp_path: Path, runs: bool) -> None:
+    """Orthanc is told the port for TLS, and that it is one; the echo arrives by TLS, and its record as any other."""
+    entry = {"ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port, "tls": True}
+    settings = (
+        f'[node]\nport = {free_port()}\n[tls]\ncertificate = "{world.node.certificate}"\nkey = "{world.node.key}"\n'
+        f'trusted = "{world.ours.certificate}"\nport = {free_port()}\n'
+    )
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "minipacs.toml").write_text(settings)
+    (tmp_path / "conf" / "peers.toml").write_text(table({"name": "orthanc"} | entry))
+    arguments = ("roundtrip", "orthanc", "--orthanc", orthanc.url, "--register", "--unregister", "--json")
+    with ExitStack() as stack:
+        if runs:
+            command = [*MINIPACS, "serve"]
+            ready = "listening on"
+            stack.enter_context(
+                running(command, log=tmp_path / "log", ready=lambda child: ready in child.log, cwd=tmp_path)
+            )
+        done = run_minipacs(tmp_path, *arguments)
+    result = json.loads(done.stdout)
+    assert (result["verdict"], result["enforced"], done.returncode) == ("mutual", True, 0), done.stdout
+    reasons = {leg["leg"]: leg["reason"] for leg in result["legs"]}
+    assert reasons["in"] == "ORTHANC called MINIPACS from 127.0.0.1: 1 echo, released"
 
 
 @required(ORTHANC)

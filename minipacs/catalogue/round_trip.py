@@ -104,7 +104,7 @@ _INBOUND = (
     ),
     Row(
         "orthanc.no-context",
-        "Orthanc: No acceptable presentation context",
+        "Orthanc: Unable to negotiate a presentation context",
         'what answers where Orthanc has "{name}" does not accept Verification: {detail}',
         _CORRECT,
     ),

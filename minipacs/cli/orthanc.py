@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from minipacs.cli import FAILED, OK
 from minipacs.cli.options import Refused, with_settings
@@ -65,7 +66,8 @@ def _asking() -> Iterator[None]:
 def _wanted(orthanc: Orthanc | None, settings: Settings, our_address: str | None, name: str | None) -> Wanted:
     from minipacs.registration import wanted
 
-    return wanted(orthanc, name, settings.ae_title, settings.host, settings.port, our_address)
+    ours = wanted(orthanc, name, settings.ae_title, settings.host, settings.advertised_port, our_address)
+    return replace(ours, uses_tls=settings.tls.only)
 
 
 @command.command(

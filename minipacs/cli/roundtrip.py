@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from minipacs.cli import FAILED, OK
 from minipacs.cli.formats import with_format
 from minipacs.cli.options import Refused, with_settings
 from minipacs.cli.orthanc_options import orthanc_at, our_address_option, symbolic_name_option, url_option
 from minipacs.cli.progress import Progress
-from minipacs.cli.targets import peer_at
+from minipacs.cli.targets import peer_at, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +106,7 @@ class _Command:
     def __init__(self, target: str, settings: Settings, plan: Plan, output: str) -> None:
         self._peer = peer_at(target, settings)
         self._settings = settings
-        self._plan = plan
+        self._plan = replace(plan, tls=tls_context(settings, [self._peer]))
         self._output = output
 
     def run(self) -> int:

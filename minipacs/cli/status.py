@@ -35,13 +35,13 @@ def command(is_json: bool, settings: Settings) -> int:
     from minipacs.errors import ControlError
 
     try:
-        node = running_node(settings.host, settings.port)
+        node = running_node(settings.host, settings.advertised_port)
         status = node.status() if node else None
     except ControlError as error:
         click.echo(f"minipacs: {error}", err=True)
         return FAILED
     if status is None:
-        click.echo(f"minipacs: no node of yours runs on {settings.host} port {settings.port}", err=True)
+        click.echo(f"minipacs: no node of yours runs on {settings.host} port {settings.advertised_port}", err=True)
         others = list(running_nodes())
         for other in others:
             click.echo(
