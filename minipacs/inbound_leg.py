@@ -78,7 +78,9 @@ class Arrivals:
                 yield record
 
     def _is_of_peer(self, record: AssociationRecord) -> bool:
-        return record.calling_ae_title in self._titles or (record.peer is not None and record.peer == self._peer.name)
+        if record.peer is not None and self._peer.name:
+            return record.peer == self._peer.name
+        return record.calling_ae_title in self._titles
 
 
 def by_rest(orthanc: Orthanc, wanted: Wanted, entry: str | None, arrivals: Arrivals, deadline: Deadline) -> Leg:

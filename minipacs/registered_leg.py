@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from minipacs.diagnosis import Diagnosis, diagnose, quoted
 from minipacs.errors import OrthancError, RegistrationError
+from minipacs.escape import escape
 from minipacs.leg import Leg, Standing, leg_of, since
 from minipacs.registration import FORGOTTEN, differences, find, namesakes, services_text
 from minipacs.verdict import RegisteredOutcome
@@ -41,11 +42,21 @@ class Registered(Struct, frozen=True):
         return self.leg.outcome != RegisteredOutcome.UNKNOWN
 
 
-def look(orthanc: Orthanc, wanted: Wanted, registration: Registration | None) -> Registered:
-    """Compare, after putting it right when there is a *registration* to put."""
+def look(orthanc: Orthanc, called: str, wanted: Wanted, registration: Registration | None) -> Registered:
+    """Compare what Orthanc has with what we are.
+
+    Args:
+        orthanc: which is asked.
+        called: the AE title that we call it by.
+        wanted: what we are.
+        registration: put before, when there is one.
+    """
     started = perf_counter()
     try:
         ae_title = orthanc.system().ae_title
+        if ae_title != called:
+            words = diagnose("registered.elsewhere", url=orthanc.url, ae_title=escape(ae_title), called=called)
+            return Registered(leg_of("registered", RegisteredOutcome.UNKNOWN, Standing.FAILED, words, since(started)))
         if registration is not None:
             with suppress(RegistrationError):  # somebody else has our name there: the comparison says so
                 registration.put()

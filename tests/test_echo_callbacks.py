@@ -117,7 +117,10 @@ def test_every_pdu_is_told_with_its_bytes_and_time() -> None:
             fakes.closes_at_the_echo,
             ["sending 1", "aborted FAKE closed the connection in the middle of the association"],
         ),
-        (fakes.closes_at_the_release, ["releasing", "aborted the release was answered by closed"]),
+        (
+            fakes.closes_at_the_release,
+            ["releasing", "aborted a close of the connection came in place of an answer to the release"],
+        ),
     ],
     ids=str,
 )

@@ -379,6 +379,18 @@ def modalities(orthanc: Orthanc) -> dict[str, Any]:
     return entries
 
 
+def test_the_orthanc_of_another_peer_says_nothing_of_this_one(folder: Path, strict: Orthanc, port: int) -> None:
+    """And nothing is put there."""
+    strict.unregister("minipacs")
+    knows(folder, peer(strict))
+    with faking(in_turn(behaves, rejects(1, 1, 3))) as fake:
+        arguments = ("--port", port, "--orthanc", strict.url, "--register")
+        result = round_trip(folder, f"CT1@127.0.0.1:{fake.peer.port}", *arguments)
+    assert result.outcomes() == ["success", "refused", "unknown", "skipped"]
+    assert result.verdict == "unproven: nothing shows that they can call us"
+    assert modalities(strict) == {}
+
+
 # --- interrupted -----------------------------------------------------------------------------------------------------
 
 
@@ -394,7 +406,7 @@ def test_interrupted_while_we_call(
     strict.unregister("minipacs")
     knows(folder)
     with faking(in_turn(*behaviours)) as fake:
-        arguments = (str(fake.peer), "--orthanc", strict.url)
+        arguments = (f"ORTHANC@127.0.0.1:{fake.peer.port}", "--orthanc", strict.url)
         with round_tripping(folder, port, *arguments) as child:
             wait_until(lambda: fake.connections == len(behaviours), within=10, what="call")
             assert list(modalities(strict)) == ["minipacs"]

@@ -110,6 +110,11 @@ def taken(scene: Scene) -> Leg:
     return registered(scene)
 
 
+def another(scene: Scene) -> Leg:
+    scene.has()
+    return scene.legs(Peer("ct1", "CT1", "127.0.0.1", scene.orthanc.dicom_port), orthanc=scene.rest())["registered"]
+
+
 def unknown(scene: Scene) -> Leg:
     return scene.legs(orthanc=RestAPI(f"http://127.0.0.1:{scene.orthanc.dicom_port}/"), timeout=5.0)["registered"]
 
@@ -199,6 +204,11 @@ PROOFS: dict[str, tuple[Callable[[Scene], Leg], str, str]] = {
         "--replace",
     ),
     "registered.missing": (missing, "{url} has nobody called MINIPACS", REGISTER),
+    "registered.elsewhere": (
+        another,
+        "{url} is ORTHANC, and we call CT1: what it has for us says nothing of CT1",
+        "give the URL of CT1; or, where that is the one, set ae_title of the peer to ORTHANC, its DicomAet",
+    ),
     "registered.unknown": (
         unknown,
         "what Orthanc has for us cannot be read: http://127.0.0.1:{dicom_port} does not answer in HTTP: Connection "

@@ -67,6 +67,12 @@ _REGISTERED = (
         "or minipacs orthanc register --orthanc {url}{options} --replace",
     ),
     Row(
+        "registered.elsewhere",
+        "the Orthanc at that URL has another AE title than the peer",
+        "{url} is {ae_title}, and we call {called}: what it has for us says nothing of {called}",
+        "give the URL of {called}; or, where that is the one, set ae_title of the peer to {ae_title}, its DicomAet",
+    ),
+    Row(
         "registered.unknown",
         "Orthanc cannot be asked by REST, or refuses",
         "what Orthanc has for us cannot be read: {detail}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -165,7 +164,6 @@ def _stoppable() -> Iterator[None]:
     def stop(*_: object) -> None:
         for number in _STOPS:
             signal.signal(number, signal.SIG_IGN)
-        print(file=sys.stderr)
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, stop) for number in _STOPS}

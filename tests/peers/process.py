@@ -80,6 +80,10 @@ class Child:
         what = "not ready in time" if self.exit_code is None else f"ended with {self.exit_code}"
         raise StartError(f"{self._process.args!r}: {what}; its log ends:\n{self.log[-_TAIL:]}")
 
+    def kill(self) -> None:
+        """SIGKILL to the group, for a child whose orderly end nobody needs."""
+        os.killpg(self.pid, signal.SIGKILL)
+
     def end(self) -> None:
         """SIGTERM, then SIGKILL to all that is left of the group: it may hang, or leave others behind."""
         try:
