@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from minipacs.orthanc import Modality, Orthanc
+    from minipacs.peers import Peer
     from minipacs.registration import Registration, Wanted
 
 
@@ -42,20 +43,21 @@ class Registered(Struct, frozen=True):
         return self.leg.outcome != RegisteredOutcome.UNKNOWN
 
 
-def look(orthanc: Orthanc, called: str, wanted: Wanted, registration: Registration | None) -> Registered:
+def look(orthanc: Orthanc, peer: Peer, wanted: Wanted, registration: Registration | None) -> Registered:
     """Compare what Orthanc has with what we are.
 
     Args:
         orthanc: which is asked.
-        called: the AE title that we call it by.
+        peer: whom we call.
         wanted: what we are.
         registration: put before, when there is one.
     """
     started = perf_counter()
     try:
-        ae_title = orthanc.system().ae_title
-        if ae_title != called:
-            words = diagnose("registered.elsewhere", url=orthanc.url, ae_title=escape(ae_title), called=called)
+        system = orthanc.system()
+        if system.ae_title != peer.ae_title:
+            facts = {"ae_title": escape(system.ae_title), "called": peer.ae_title}
+            words = diagnose("registered.elsewhere", url=orthanc.url, **facts)
             return Registered(leg_of("registered", RegisteredOutcome.UNKNOWN, Standing.FAILED, words, since(started)))
         if registration is not None:
             with suppress(RegistrationError):  # somebody else has our name there: the comparison says so
@@ -67,9 +69,12 @@ def look(orthanc: Orthanc, called: str, wanted: Wanted, registration: Registrati
     name, outcome, words = compare(orthanc.url, wanted, modalities)
     if registration is not None and registration.has_put:
         words = Diagnosis(words.code, f"put: {words.reason}; {FORGOTTEN}", words.fix)
+    if system.port != peer.port:
+        rule = f"its DicomPort is {system.port}, and we call {peer.port}: right only where ports are mapped between"
+        words = Diagnosis(words.code, f"{words.reason}; {rule}", words.fix)
     standing = Standing.PASSED if outcome is RegisteredOutcome.RIGHT else Standing.FAILED
     local = modalities[name].fields.get("LocalAet") if name is not None else None
-    titles = (ae_title, str(local or ae_title))
+    titles = (system.ae_title, str(local or system.ae_title))
     return Registered(leg_of("registered", outcome, standing, words, since(started)), name, titles)
 
 

@@ -185,7 +185,7 @@ class RoundTripRun:
         if registration is not None and self._plan.unregisters:
             stack.callback(self._take_away, registration, orthanc)
         orthanc.timeout = self._deadline.remaining()
-        self._registered = look(orthanc, self._peer.ae_title, self._wanted, registration)
+        self._registered = look(orthanc, self._peer, self._wanted, registration)
         self._add(self._registered.leg)
 
     def _take_away(self, registration: Registration, orthanc: Orthanc) -> None:
