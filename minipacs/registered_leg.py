@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from minipacs.diagnosis import Diagnosis, diagnose, quoted
+from minipacs.diagnosis import OR_ADDRESS, Diagnosis, diagnose, quoted
 from minipacs.errors import OrthancError, RegistrationError
 from minipacs.escape import escape
 from minipacs.leg import Leg, Standing, leg_of, since
-from minipacs.registration import FORGOTTEN, differences, find, namesakes, services_text
+from minipacs.registration import FORGOTTEN, differences, find, is_address, is_same_host, namesakes, services_text
 from minipacs.verdict import RegisteredOutcome
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def compare(
     others = [one for one in namesakes(modalities, wanted.ae_title) if one != name]
     facts["entry"] = entry
     if found := differences(entry, wanted):
+        facts["or_address"] = "" if is_same_host(entry.host, wanted.host) else OR_ADDRESS
         return name, RegisteredOutcome.WRONG, diagnose("registered.wrong", **facts | {"detail": "; ".join(found)})
     for other in others:  # Orthanc admits us only if every one of them allows it, whichever is right
         if not modalities[other].services.get("AllowEcho", True):
@@ -125,8 +126,9 @@ def compare(
 def _more(entry: Modality, wanted: Wanted, others: list[str]) -> str:
     """Return what else there is to know of an entry that is right."""
     found = [services_text(entry)] if entry.services else []
-    if entry.host != wanted.host:
-        found.append(f"with DicomCheckModalityHost its host has to be {wanted.host}")
+    if not is_address(entry.host):  # Orthanc compares text, and never resolves a name
+        numeric = wanted.host if is_address(wanted.host) else "the numeric address that we call from"
+        found.append(f"with DicomCheckModalityHost its host has to be {numeric}")
     if others:
         names = " and ".join(f'"{other}"' for other in others)
         found.append(f"{names} has our AE title, too: with DicomCheckModalityHost Orthanc goes by the first")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from minipacs import Peer, echo
 from minipacs.errors import OrthancError, RegistrationError
@@ -246,6 +247,14 @@ COMPARISONS: list[tuple[dict[str, Modality], str | None, str, str, str, str]] = 
         REGISTER + OR_ADDRESS,
     ),
     (
+        {"minipacs": modality(port=104)},  # the host is right: another --our-address mends nothing
+        "minipacs",
+        "wrong",
+        "registered.wrong",
+        f'{URL} has MINIPACS@127.0.0.1:104 as "minipacs": port is 104, not 11112',
+        REGISTER,
+    ),
+    (
         {"minipacs": RIGHT, "x": modality(port=1, AllowEcho=False)},
         "minipacs",
         "wrong",
@@ -266,6 +275,25 @@ COMPARISONS: list[tuple[dict[str, Modality], str | None, str, str, str, str]] = 
         "",
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("has", "host", "told"),
+    [
+        ("127.0.0.1", "127.0.0.1", ""),
+        ("127.0.0.1", "localhost", ""),
+        ("localhost", "127.0.0.1", "; with DicomCheckModalityHost its host has to be 127.0.0.1"),
+        (
+            "localhost",
+            "localhost",
+            "; with DicomCheckModalityHost its host has to be the numeric address that we call from",
+        ),
+    ],
+)
+def test_with_its_host_checked_orthanc_has_to_have_a_numeric_address(has: str, host: str, told: str) -> None:
+    _, result, words = compare(URL, replace(US, host=host), {"minipacs": modality(host=has)})
+    assert result is RegisteredOutcome.RIGHT
+    assert words.reason == f'{URL} has MINIPACS@{has}:11112 as "minipacs"{told}'
 
 
 @pytest.mark.parametrize(("modalities", "name", "outcome", "code", "reason", "fix"), COMPARISONS)
