@@ -630,6 +630,16 @@ def test_the_timeout_bounds_all_of_it(folder: Path, strict: Orthanc, port: int) 
     assert 250 < result.fields["duration_ms"] < 20_000
 
 
+def test_a_rest_api_that_hangs_leaves_time_for_the_echo(knowing_strict: Path, strict: Orthanc, port: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        arguments = ("--port", port, "--orthanc", url, "--register", "--unregister", "--timeout", 8)
+        result = round_trip(knowing_strict, "orthanc", *arguments)
+    assert "does not answer within 4 s" in result.legs["registered"]["reason"]
+    assert result.legs["out"]["outcome"] == "success"
+    assert result.verdict == "unproven: nothing shows that they can call us"
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
