@@ -29,6 +29,9 @@ class Diagnosis(Struct, frozen=True):
 
 NOTHING_TO_SAY = Diagnosis("", "", "")
 
+OR_ADDRESS = "; or, where what it has is how it reaches us: name that host by --our-address"
+"""The end of a fix where Orthanc has another host for us than we think."""
+
 WE_CALL: tuple[Row, ...] = we_call.ROWS
 WE_ARE_CALLED: tuple[Row, ...] = we_are_called.ROWS
 ROUND_TRIP: tuple[Row, ...] = round_trip.ROWS
@@ -85,6 +88,7 @@ _PLACEHOLDERS = {
         "near_miss": "",
         "options": "",
         "other": "<name>",
+        "or_address": OR_ADDRESS,
         "or_plain": ", or let it call our plain port",
         "or_tls": ", or let it call our port for TLS",
         "port": "<port>",

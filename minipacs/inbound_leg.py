@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
 from minipacs.association_record import AssociationOutcome, AssociationRecord
-from minipacs.diagnosis import Diagnosis, diagnose
+from minipacs.diagnosis import Diagnosis, diagnose, symbol
 from minipacs.errors import OrthancError
 from minipacs.leg import Leg, Standing, leg_of, since
 from minipacs.scu import DEFAULT_TIMEOUT
@@ -54,7 +55,7 @@ class Arrivals:
 
     def __init__(self, node: Inbound, peer: Peer, titles: tuple[str, ...] = ()) -> None:
         self._node = node
-        self._peer = peer
+        self.peer = peer
         self._titles = {peer.ae_title, *titles}
         self.last_call: AssociationRecord | None = None
         self.last_stranger: AssociationRecord | None = None
@@ -78,8 +79,8 @@ class Arrivals:
                 yield record
 
     def _is_of_peer(self, record: AssociationRecord) -> bool:
-        if record.peer is not None and self._peer.name:
-            return record.peer == self._peer.name
+        if record.peer is not None and self.peer.name:
+            return record.peer == self.peer.name
         return record.calling_ae_title in self._titles
 
 
@@ -105,11 +106,11 @@ def by_rest(orthanc: Orthanc, wanted: Wanted, entry: str | None, arrivals: Arriv
         said = str(error)
     record = _collect(arrivals, said, deadline.at)
     if record is not None and said and _is_echo(record):  # with DicomEchoChecksFind it asks for more than an echo
-        words = _words(record)
+        words = _words(record, arrivals.peer)
         also = f"{words.reason}; Orthanc calls it a failure all the same: {said}"
         return leg_of("in", _meaning(record), Standing.WARNED, Diagnosis(words.code, also, words.fix), since(started))
     if record is not None:
-        return _arrived(record, started)
+        return _arrived(record, started, arrivals.peer)
     facts = {"name": entry or wanted.name, "wanted": str(wanted), "port": wanted.port, "detail": said}
     outcome = InboundOutcome.NOT_ARRIVED if said else InboundOutcome.ELSEWHERE
     words = diagnose(_row_of(said) if said else "in.elsewhere", **facts)
@@ -131,24 +132,25 @@ def by_hand(
     """
     started = perf_counter()
     to_do = "press Test Echo on the peer now"
-    told(f"waiting {seconds:.0f} s for {peer.ae_title} to call {node.ae_title} on port {node.port}: {to_do}")
+    seconds = round(seconds, 1) or seconds
+    told(f"waiting {seconds:g} s for {peer.ae_title} to call {node.ae_title} on port {node.port}: {to_do}")
     for record in arrivals.until(monotonic() + seconds):
         if _is_echo(record):
-            return _arrived(record, started)
-        words = _words(record)
+            return _arrived(record, started, peer)
+        words = _words(record, peer)
         told(f"{words.reason}; fix: {words.fix}")
     nearest = arrivals.last_call or arrivals.last_stranger
     if nearest is not None:
-        return _arrived(nearest, started)
+        return _arrived(nearest, started, peer)
     facts = {"called": peer.ae_title, "ae_title": node.ae_title, "local_host": our_address, "port": node.port}
     words = diagnose("in.silence", **facts, timeout=seconds)
     return leg_of("in", InboundOutcome.NOT_ARRIVED, Standing.FAILED, words, since(started))
 
 
-def _arrived(record: AssociationRecord, started: float) -> Leg:
+def _arrived(record: AssociationRecord, started: float, peer: Peer) -> Leg:
     outcome = _meaning(record)
     standing = Standing.PASSED if outcome is InboundOutcome.SUCCESS else Standing.FAILED
-    return leg_of("in", outcome, standing, _words(record), since(started))
+    return leg_of("in", outcome, standing, _words(record, peer), since(started))
 
 
 def _is_echo(record: AssociationRecord) -> bool:
@@ -166,7 +168,7 @@ def _meaning(record: AssociationRecord) -> InboundOutcome:
     return InboundOutcome.FAILED
 
 
-def _words(record: AssociationRecord) -> Diagnosis:
+def _words(record: AssociationRecord, peer: Peer) -> Diagnosis:
     """Return what there is to say of a call that arrived: from which address, with which titles, with what result."""
     who = f"{record.calling_ae_title} called {record.called_ae_title} from {record.address}"
     if _is_echo(record):
@@ -175,7 +177,10 @@ def _words(record: AssociationRecord) -> Diagnosis:
         return Diagnosis(record.code, f"{who}: {count}, {record.outcome}{also}", record.fix or "")
     reject = f" {record.reject}" if record.reject else ""
     result = f"{record.outcome}{reject}: {record.reason or 'no echo came'}"
-    return Diagnosis(record.code, f"{who}: {result}", record.fix or "see the peer's log")
+    fix = record.fix or "see the peer's log"
+    if record.code == "admission.calling-ae-title" and record.calling_ae_title == peer.ae_title:
+        fix = f"minipacs peers add {symbol(peer.ae_title)} {shlex.quote(str(peer))}"  # where it listens, we know here
+    return Diagnosis(record.code, f"{who}: {result}", fix)
 
 
 def _collect(arrivals: Arrivals, said: str, deadline: float) -> AssociationRecord | None:

@@ -147,4 +147,4 @@ def _complaint(leg: Leg) -> str:
 
 def _label(name: str) -> str:
     """Return a label of performance data: in quotes, without what may not stand in them."""
-    return "'" + name.replace("'", "").replace("=", "") + "'"
+    return "'" + name.replace("'", "").replace("=", "").replace("|", "/") + "'"

@@ -42,7 +42,7 @@ class Caller(Struct, frozen=True):
     def echo(self, calling_ae_title: str) -> EchoResult:
         """Echo the peer under that title."""
         seconds = self.deadline.remaining()
-        timeout = min(DEFAULT_TIMEOUT, seconds / _PHASES)
+        timeout = max(0.01, round(min(DEFAULT_TIMEOUT, seconds / _PHASES), 2))  # a number to read
         try:
             return within(
                 seconds,

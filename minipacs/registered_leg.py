@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from minipacs.diagnosis import Diagnosis, diagnose, quoted
+from minipacs.diagnosis import OR_ADDRESS, Diagnosis, diagnose, quoted
 from minipacs.errors import OrthancError, RegistrationError
 from minipacs.escape import escape
 from minipacs.leg import Leg, Standing, leg_of, since
-from minipacs.registration import FORGOTTEN, differences, find, namesakes, services_text
+from minipacs.registration import FORGOTTEN, differences, find, is_address, is_same_host, namesakes, services_text
 from minipacs.verdict import RegisteredOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from minipacs.orthanc import Modality, Orthanc
+    from minipacs.peers import Peer
     from minipacs.registration import Registration, Wanted
 
 
@@ -42,20 +43,21 @@ class Registered(Struct, frozen=True):
         return self.leg.outcome != RegisteredOutcome.UNKNOWN
 
 
-def look(orthanc: Orthanc, called: str, wanted: Wanted, registration: Registration | None) -> Registered:
+def look(orthanc: Orthanc, peer: Peer, wanted: Wanted, registration: Registration | None) -> Registered:
     """Compare what Orthanc has with what we are.
 
     Args:
         orthanc: which is asked.
-        called: the AE title that we call it by.
+        peer: whom we call.
         wanted: what we are.
         registration: put before, when there is one.
     """
     started = perf_counter()
     try:
-        ae_title = orthanc.system().ae_title
-        if ae_title != called:
-            words = diagnose("registered.elsewhere", url=orthanc.url, ae_title=escape(ae_title), called=called)
+        system = orthanc.system()
+        if system.ae_title != peer.ae_title:
+            facts = {"ae_title": escape(system.ae_title), "called": peer.ae_title}
+            words = diagnose("registered.elsewhere", url=orthanc.url, **facts)
             return Registered(leg_of("registered", RegisteredOutcome.UNKNOWN, Standing.FAILED, words, since(started)))
         if registration is not None:
             with suppress(RegistrationError):  # somebody else has our name there: the comparison says so
@@ -67,9 +69,12 @@ def look(orthanc: Orthanc, called: str, wanted: Wanted, registration: Registrati
     name, outcome, words = compare(orthanc.url, wanted, modalities)
     if registration is not None and registration.has_put:
         words = Diagnosis(words.code, f"put: {words.reason}; {FORGOTTEN}", words.fix)
+    if system.port != peer.port:
+        rule = f"its DicomPort is {system.port}, and we call {peer.port}: right only where ports are mapped between"
+        words = Diagnosis(words.code, f"{words.reason}; {rule}", words.fix)
     standing = Standing.PASSED if outcome is RegisteredOutcome.RIGHT else Standing.FAILED
     local = modalities[name].fields.get("LocalAet") if name is not None else None
-    titles = (ae_title, str(local or ae_title))
+    titles = (system.ae_title, str(local or system.ae_title))
     return Registered(leg_of("registered", outcome, standing, words, since(started)), name, titles)
 
 
@@ -105,6 +110,7 @@ def compare(
     others = [one for one in namesakes(modalities, wanted.ae_title) if one != name]
     facts["entry"] = entry
     if found := differences(entry, wanted):
+        facts["or_address"] = "" if is_same_host(entry.host, wanted.host) else OR_ADDRESS
         return name, RegisteredOutcome.WRONG, diagnose("registered.wrong", **facts | {"detail": "; ".join(found)})
     for other in others:  # Orthanc admits us only if every one of them allows it, whichever is right
         if not modalities[other].services.get("AllowEcho", True):
@@ -120,8 +126,9 @@ def compare(
 def _more(entry: Modality, wanted: Wanted, others: list[str]) -> str:
     """Return what else there is to know of an entry that is right."""
     found = [services_text(entry)] if entry.services else []
-    if entry.host != wanted.host:
-        found.append(f"with DicomCheckModalityHost its host has to be {wanted.host}")
+    if not is_address(entry.host):  # Orthanc compares text, and never resolves a name
+        numeric = wanted.host if is_address(wanted.host) else "the numeric address that we call from"
+        found.append(f"with DicomCheckModalityHost its host has to be {numeric}")
     if others:
         names = " and ".join(f'"{other}"' for other in others)
         found.append(f"{names} has our AE title, too: with DicomCheckModalityHost Orthanc goes by the first")

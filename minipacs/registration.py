@@ -124,7 +124,7 @@ def _reached_at(host: str, orthanc: Orthanc | None) -> str:
             f"we listen on {host}, and {orthanc.host} is another machine: listen where it reaches us (--host 0.0.0.0), "
             "or say by --our-address where it does"
         )
-    return host if _is_address(host) else "127.0.0.1"  # not localhost: Orthanc may compare addresses as text
+    return host if is_address(host) else "127.0.0.1"  # not localhost: Orthanc may compare addresses as text
 
 
 def find(modalities: Mapping[str, Modality], wanted: Wanted) -> str | None:
@@ -171,7 +171,7 @@ def differences(entry: Modality, wanted: Wanted) -> list[str]:
     found = []
     if significant(entry.ae_title) != wanted.ae_title:
         found.append(f"AE title is {escape(entry.ae_title) or 'empty'}, not {wanted.ae_title}")
-    if not _is_same_host(entry.host, wanted.host):
+    if not is_same_host(entry.host, wanted.host):
         found.append(f"host is {escape(entry.host) or 'empty'}, not {wanted.host}")
     if entry.port != wanted.port:
         found.append(f"port is {entry.port}, not {wanted.port}")
@@ -267,15 +267,17 @@ def is_same_title(one: str, other: str) -> bool:
     return significant(one).casefold() == significant(other).casefold()
 
 
-def _is_same_host(one: str, other: str) -> bool:
+def is_same_host(one: str, other: str) -> bool:
+    """Whether two hosts are one: the same text, or a name and an address that it resolves to here."""
     if one.casefold() == other.casefold():
         return True
-    if _is_address(one) and _is_address(other):
+    if is_address(one) and is_address(other):
         return False
     return bool(_addresses(one) & _addresses(other))
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether a host is a numeric address, and no name."""
     try:
         return bool(ip_address(host))
     except ValueError:
@@ -283,7 +285,7 @@ def _is_address(host: str) -> bool:
 
 
 def _is_every_address(host: str) -> bool:
-    return _is_address(host) and ip_address(host).is_unspecified
+    return is_address(host) and ip_address(host).is_unspecified
 
 
 def _addresses(host: str) -> set[str]:

@@ -184,8 +184,9 @@ class RoundTripRun:
         registration = Registration(orthanc, self._wanted) if self._plan.registers else None
         if registration is not None and self._plan.unregisters:
             stack.callback(self._take_away, registration, orthanc)
-        orthanc.timeout = self._deadline.remaining()
-        self._registered = look(orthanc, self._peer.ae_title, self._wanted, registration)
+        # Where it is asked first, a REST API that hangs leaves time for the echo.
+        orthanc.timeout = self._deadline.remaining() / (1 if self._legs else 2)
+        self._registered = look(orthanc, self._peer, self._wanted, registration)
         self._add(self._registered.leg)
 
     def _take_away(self, registration: Registration, orthanc: Orthanc) -> None:

@@ -132,6 +132,8 @@ def verdict(evidence: Evidence) -> Verdict:
         return Verdict.OPEN
     if evidence.inbound is InboundOutcome.SKIPPED:
         return Verdict.UNPROVEN
+    if evidence.registered is RegisteredOutcome.MISSING:  # the peer knows us, and this Orthanc does not: another one
+        return Verdict.UNPROVEN
     return Verdict.MUTUAL
 
 

@@ -25,13 +25,15 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-# Run a command until it succeeds, for 15 s at most.
+# Run a command until it succeeds: for 30 s at most, and while what was started runs.
 until_ok() {
-  for _ in $(seq 75); do
+  local end=$((SECONDS + 30))
+  while ((SECONDS < end)); do
     "$@" >/dev/null 2>&1 && return
+    for child in "${children[@]}"; do kill -0 "$child" 2>/dev/null || break 2; done
     sleep 0.2
   done
-  echo "$0: not ready in time: $*; see:" >&2
+  echo "$0: this does not succeed: $*; see:" >&2
   cat "$folder"/*.log >&2
   exit 1
 }

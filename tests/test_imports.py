@@ -94,7 +94,7 @@ ARROWS = {
     "peers": "ae_title diagnosis errors escape rules toml_file",
     "port_look": "certificate escape wire.pdu",
     "recognition": "echo_result escape wire.associate wire.indications wire.messages wire.pdu",
-    "registered_leg": "diagnosis errors escape leg orthanc registration verdict",
+    "registered_leg": "diagnosis errors escape leg orthanc peers registration verdict",
     "registration": "ae_title bounded diagnosis errors escape orthanc rest_url settings",
     "reload": "errors file_watch node_status peers timestamp toml_file",
     "report": "echo_result node_status peers",

@@ -118,12 +118,12 @@ def test_what_is_special_in_xml_is_escaped() -> None:
 # --- monitoring ------------------------------------------------------------------------------------------------------
 
 # Monitoring Plugins Development Guidelines: one line, text, a bar, 'label'=value[UOM];[warn];[crit];[min];[max].
-NAGIOS = re.compile(r"[A-Z]+ (OK|WARNING|CRITICAL|UNKNOWN) - [^|\n]+( \|( '[^'=]+'=\d+\.\d{3}ms;;;0)+)?")
+NAGIOS = re.compile(r"[A-Z]+ (OK|WARNING|CRITICAL|UNKNOWN) - [^|\n]+( \|( '[^'=|]+'=\d+\.\d{3}ms;;;0)+)?")
 
 
 def test_a_line_with_performance_data() -> None:
-    line = nagios_line("ECHO", 0, "a | b", [("it's=", 1.0), ("b", None), ("c d", 2.5)])
-    assert line == "ECHO OK - a / b | 'its'=1.000ms;;;0 'c d'=2.500ms;;;0"
+    line = nagios_line("ECHO", 0, "a | b", [("it's=", 1.0), ("b", None), ("c|d", 2.5)])
+    assert line == "ECHO OK - a / b | 'its'=1.000ms;;;0 'c/d'=2.500ms;;;0"
     assert NAGIOS.fullmatch(line)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from minipacs import Peer, echo
 from minipacs.errors import OrthancError, RegistrationError
@@ -246,6 +247,14 @@ COMPARISONS: list[tuple[dict[str, Modality], str | None, str, str, str, str]] = 
         REGISTER + OR_ADDRESS,
     ),
     (
+        {"minipacs": modality(port=104)},  # the host is right: another --our-address mends nothing
+        "minipacs",
+        "wrong",
+        "registered.wrong",
+        f'{URL} has MINIPACS@127.0.0.1:104 as "minipacs": port is 104, not 11112',
+        REGISTER,
+    ),
+    (
         {"minipacs": RIGHT, "x": modality(port=1, AllowEcho=False)},
         "minipacs",
         "wrong",
@@ -266,6 +275,25 @@ COMPARISONS: list[tuple[dict[str, Modality], str | None, str, str, str, str]] = 
         "",
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("has", "host", "told"),
+    [
+        ("127.0.0.1", "127.0.0.1", ""),
+        ("127.0.0.1", "localhost", ""),
+        ("localhost", "127.0.0.1", "; with DicomCheckModalityHost its host has to be 127.0.0.1"),
+        (
+            "localhost",
+            "localhost",
+            "; with DicomCheckModalityHost its host has to be the numeric address that we call from",
+        ),
+    ],
+)
+def test_with_its_host_checked_orthanc_has_to_have_a_numeric_address(has: str, host: str, told: str) -> None:
+    _, result, words = compare(URL, replace(US, host=host), {"minipacs": modality(host=has)})
+    assert result is RegisteredOutcome.RIGHT
+    assert words.reason == f'{URL} has MINIPACS@{has}:11112 as "minipacs"{told}'
 
 
 @pytest.mark.parametrize(("modalities", "name", "outcome", "code", "reason", "fix"), COMPARISONS)
@@ -428,14 +456,18 @@ def test_an_entry_that_somebody_else_edits_meanwhile_is_told() -> None:
 # --- the leg ----------------------------------------------------------------------------------------------------------
 
 
+def called(orthanc: real.Orthanc) -> Peer:
+    return Peer("orthanc", "ORTHANC", "127.0.0.1", orthanc.dicom_port)
+
+
 @needs_orthanc
 def test_the_leg_tells_what_it_has_and_what_was_put(orthanc: real.Orthanc) -> None:
     client = Orthanc(orthanc.url)
-    found = look(client, "ORTHANC", US, None)
+    found = look(client, called(orthanc), US, None)
     assert (found.leg.outcome, found.leg.standing, found.entry) == ("missing", Standing.FAILED, None)
     assert found.titles == ("ORTHANC", "ORTHANC")
     registration = Registration(client, US)
-    found = look(client, "ORTHANC", US, registration)
+    found = look(client, called(orthanc), US, registration)
     assert (found.leg.leg, found.leg.outcome, found.leg.standing) == ("registered", "right", Standing.PASSED)
     assert found.leg.reason == (
         f'put: {orthanc.url} has MINIPACS@127.0.0.1:11112 as "minipacs"; every service is allowed; '
@@ -450,21 +482,30 @@ def test_the_leg_tells_what_it_has_and_what_was_put(orthanc: real.Orthanc) -> No
 def test_the_leg_tells_the_title_that_orthanc_calls_under(orthanc: real.Orthanc) -> None:
     fields = {"AET": "MINIPACS", "Host": "127.0.0.1", "Port": 11112, "LocalAet": "HERE"}
     assert orthanc.put("/modalities/minipacs", fields)[0] == 200
-    assert look(Orthanc(orthanc.url), "ORTHANC", US, None).titles == ("ORTHANC", "HERE")
+    assert look(Orthanc(orthanc.url), called(orthanc), US, None).titles == ("ORTHANC", "HERE")
+
+
+@needs_orthanc
+def test_the_leg_tells_that_we_call_another_port_than_its_own(orthanc: real.Orthanc) -> None:
+    orthanc.register("minipacs", "MINIPACS", "127.0.0.1", 11112)
+    found = look(Orthanc(orthanc.url), Peer("orthanc", "ORTHANC", "127.0.0.1", 104), US, None)
+    assert (found.leg.outcome, found.leg.standing) == ("right", Standing.PASSED)  # ports may be mapped between
+    told = f"; its DicomPort is {orthanc.dicom_port}, and we call 104: right only where ports are mapped between"
+    assert found.leg.reason.endswith(told)
 
 
 @needs_orthanc
 def test_the_leg_does_not_replace_somebody_else(orthanc: real.Orthanc) -> None:
     orthanc.register("minipacs", "OTHER", "10.0.0.9", 104)
     before, registration = known(orthanc), Registration(Orthanc(orthanc.url), US)
-    found = look(Orthanc(orthanc.url), "ORTHANC", US, registration)
+    found = look(Orthanc(orthanc.url), called(orthanc), US, registration)
     assert (found.leg.outcome, found.leg.code, found.entry) == ("missing", "registered.taken", None)
     assert (registration.has_put, known(orthanc)) == (False, before)
 
 
 def test_the_leg_tells_why_orthanc_cannot_be_asked() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    found = look(Orthanc(url), "ORTHANC", US, None)
+    found = look(Orthanc(url), Peer("orthanc", "ORTHANC", "127.0.0.1", 4242), US, None)
     assert (found.leg.outcome, found.leg.code, found.leg.standing) == ("unknown", "registered.unknown", Standing.FAILED)
     why = f"{url} cannot be reached: Connection refused: check host and port, and that Orthanc runs"
     assert found.leg.reason == f"what Orthanc has for us cannot be read: {why}"

@@ -208,9 +208,7 @@ def test_we_do_not_admit_them(folder: Path, strict: Orthanc, port: int) -> None:
     assert result.legs["in"]["reason"] == (
         "ORTHANC called MINIPACS from 127.0.0.1: rejected 1/1/3: ORTHANC is not in the peer table"
     )
-    assert result.legs["in"]["fix"] == (
-        "minipacs peers add orthanc ORTHANC@127.0.0.1:PORT, with the port where it listens"
-    )
+    assert result.legs["in"]["fix"] == f"minipacs peers add orthanc ORTHANC@127.0.0.1:{strict.dicom_port}"
 
 
 def test_we_do_not_admit_them_from_there(folder: Path, strict: Orthanc, port: int) -> None:
@@ -458,7 +456,7 @@ def test_the_node_that_runs_sees_it_arrive(folder: Path, strict: Orthanc) -> Non
             folder, f"ORTHANC@127.0.0.1:{strict.dicom_port}", "--port", node.port, "--orthanc", strict.url
         )
         assert refused.verdict == "one-way: we do not admit them"
-        assert refused.legs["in"]["fix"].startswith("minipacs peers add orthanc ORTHANC@127.0.0.1:PORT")
+        assert refused.legs["in"]["fix"] == f"minipacs peers add orthanc ORTHANC@127.0.0.1:{strict.dicom_port}"
 
 
 def test_the_node_that_runs_has_another_title(folder: Path, strict: Orthanc) -> None:
@@ -540,7 +538,7 @@ def test_the_stranger_who_calls_is_told_at_once_with_the_line_that_admits_it(
     target = f"ORTHANC@127.0.0.1:{strict.dicom_port}"
     with waiting(folder, port, target, "--wait-inbound", "60") as child:
         call(port)
-        told = "ORTHANC is not in the peer table; fix: minipacs peers add orthanc ORTHANC@127.0.0.1:PORT"
+        told = f"ORTHANC is not in the peer table; fix: minipacs peers add orthanc {target}"
         wait_until(lambda: told in child.log, within=10, what="the line that admits it")
         assert run_minipacs(folder, "peers", "add", "orthanc", target).returncode == 0
         wait_until(lambda: "peers: +orthanc" in child.log, within=10, what="reload")
@@ -560,6 +558,7 @@ def test_only_a_stranger_calls(knowing_strict: Path, strict: Orthanc, port: int)
 def test_nobody_calls(knowing_strict: Path, strict: Orthanc, port: int) -> None:
     with waiting(knowing_strict, port, "orthanc", "--wait-inbound", "0.5") as child:
         result = result_of(child)
+    assert "waiting 0.5 s for ORTHANC" in result.stderr
     assert result.verdict == "one-way: they do not reach us"
     assert result.legs["in"]["outcome"] == "not-arrived"
     assert result.legs["in"]["reason"] == "ORTHANC did not call within 0.5 s"
@@ -589,6 +588,20 @@ def test_two_nodes_ping_each_other(tmp_path: Path) -> None:
         assert b.events()[0]["calling_ae_title"] == "A"
 
 
+def test_the_orthanc_at_that_url_is_another_than_the_one_that_is_called(
+    knowing_strict: Path, strict: Orthanc, lax: Orthanc, port: int
+) -> None:
+    """Both are ORTHANC. What the other one has, and its call, prove nothing of the peer."""
+    lax.unregister("minipacs")
+    result = round_trip(knowing_strict, "orthanc", "--port", port, "--orthanc", lax.url)
+    assert (result.verdict, result.exit_code) == ("unproven: nothing shows that they can call us", 1)
+    assert result.outcomes() == ["success", "refused", "missing", "success"]
+    assert result.legs["registered"]["reason"] == (
+        f"{lax.url} has nobody called MINIPACS; its DicomPort is {lax.dicom_port}, and we call {strict.dicom_port}: "
+        "right only where ports are mapped between"
+    )
+
+
 # --- what Orthanc says -----------------------------------------------------------------------------------------------
 
 
@@ -615,6 +628,16 @@ def test_the_timeout_bounds_all_of_it(folder: Path, strict: Orthanc, port: int) 
         result = round_trip(folder, str(fake.peer), "--port", port, "--orthanc", url, "--timeout", 1)
     assert result.verdict == "unreachable: the port opens, and no DICOM peer answers"
     assert 250 < result.fields["duration_ms"] < 20_000
+
+
+def test_a_rest_api_that_hangs_leaves_time_for_the_echo(knowing_strict: Path, strict: Orthanc, port: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        arguments = ("--port", port, "--orthanc", url, "--register", "--unregister", "--timeout", 8)
+        result = round_trip(knowing_strict, "orthanc", *arguments)
+    assert "does not answer within 4 s" in result.legs["registered"]["reason"]
+    assert result.legs["out"]["outcome"] == "success"
+    assert result.verdict == "unproven: nothing shows that they can call us"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,18 @@ def test_the_round_trip_leaves_nothing_behind_when_it_is_interrupted(tmp_path: P
         os.killpg(c.pid, signal.SIGINT)  # as a terminal does
         assert c.wait(20) == 130
         wait_until(lambda: not list(tmp_path.glob("tmp.*")), within=5, what="nothing left")
+
+
+@required(ORTHANC)
+@pytest.mark.parametrize("name", ["ORTHANC_DICOM_PORT", "MINIPACS_PORT"])
+def test_the_round_trip_says_at_once_what_does_not_start(tmp_path: Path, shell: dict[str, str], name: str) -> None:
+    """Somebody else has the port: what was to listen there ends, and its log is shown."""
+    with socket.create_server(("0.0.0.0", int(shell[name]))):
+        done = run([str(SAMPLES / "round-trip.sh")], tmp_path, shell)
+    assert done.returncode == 1
+    assert "this does not succeed: minipacs " in done.stderr
+    assert ("the port is in use" if name == "MINIPACS_PORT" else "already in use") in done.stderr
+    assert list(tmp_path.glob("tmp.*")) == []
 
 
 def test_the_pytest_with_a_peer_passes(tmp_path: Path, shell: dict[str, str]) -> None:

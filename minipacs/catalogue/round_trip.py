@@ -45,7 +45,7 @@ _REGISTERED = (
         "registered.wrong",
         "Orthanc has us otherwise than we are",
         '{url} has {entry} as "{name}": {detail}',
-        _REGISTER + "; or, where what it has is how it reaches us: name that host by --our-address",
+        _REGISTER + "{or_address}",
     ),
     Row(
         "registered.forbidden",
