@@ -408,7 +408,7 @@ def test_interrupted_while_we_call(
     with faking(in_turn(*behaviours)) as fake:
         arguments = (f"ORTHANC@127.0.0.1:{fake.peer.port}", "--orthanc", strict.url)
         with round_tripping(folder, port, *arguments) as child:
-            wait_until(lambda: fake.connections == len(behaviours), within=10, what="call")
+            wait_until(lambda: fake.connections == len(behaviours), within=30, what="call")
             assert list(modalities(strict)) == ["minipacs"]
             assert stopped_by(child, number) == 130
     assert modalities(strict) == {}
@@ -429,7 +429,7 @@ def test_interrupted_while_orthanc_is_asked(
         holding_back(strict.url, method, path) as proxy,
         round_tripping(knowing_strict, port, "orthanc", "--orthanc", proxy.url) as child,
     ):
-        wait_until(proxy.is_holding, within=10, what=f"{method} {path}")
+        wait_until(proxy.is_holding, within=30, what=f"{method} {path}")
         assert stopped_by(child, number) == 130
     assert modalities(strict) == {}
 
@@ -441,7 +441,7 @@ def round_tripping(folder: Path, port: int, *arguments: str) -> Any:
 
 def stopped_by(child: Child, number: signal.Signals) -> int:
     os.kill(child.pid, number)
-    return child.wait(15)
+    return child.wait(60)
 
 
 # --- the leg in ------------------------------------------------------------------------------------------------------
@@ -541,9 +541,9 @@ def test_the_stranger_who_calls_is_told_at_once_with_the_line_that_admits_it(
     with waiting(folder, port, target, "--wait-inbound", "60") as child:
         call(port)
         told = "ORTHANC is not in the peer table; fix: minipacs peers add orthanc ORTHANC@127.0.0.1:PORT"
-        wait_until(lambda: told in child.log, within=10, what="the line that admits it")
+        wait_until(lambda: told in child.log, within=30, what="the line that admits it")
         assert run_minipacs(folder, "peers", "add", "orthanc", target).returncode == 0
-        wait_until(lambda: "peers: +orthanc" in child.log, within=10, what="reload")
+        wait_until(lambda: "peers: +orthanc" in child.log, within=30, what="reload")
         call(port)
         result = result_of(child)
     assert result.verdict == "mutual"
