@@ -434,6 +434,21 @@ def test_interrupted_while_orthanc_is_asked(
     assert modalities(strict) == {}
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_it_is_taken_away(
+    knowing_strict: Path, strict: Orthanc, port: int, number: signal.Signals
+) -> None:
+    """The request that takes it away does not reach Orthanc: there is another."""
+    strict.unregister("minipacs")
+    with (
+        holding_back(strict.url, "DELETE", "/modalities/minipacs", is_done=False) as proxy,
+        round_tripping(knowing_strict, port, "orthanc", "--orthanc", proxy.url) as child,
+    ):
+        wait_until(proxy.is_holding, within=30, what="DELETE")
+        assert stopped_by(child, number) == 130
+        assert modalities(strict) == {}
+
+
 def round_tripping(folder: Path, port: int, *arguments: str) -> Any:
     command = [*MINIPACS, "roundtrip", *arguments, "--port", str(port), "--register", "--unregister"]
     return running(command, log=folder / "log", ready=lambda _: True, env=environment(), cwd=folder)

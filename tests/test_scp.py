@@ -686,7 +686,7 @@ def test_a_connection_that_closes_inside_its_request_is_told(
 ) -> None:
     with raw_peer(node.port) as peer:
         peer.send(OPEN[:100])
-        wait_until(lambda: any(c._bytes_came for c in listener_of(node)._connections), within=30, what="bytes")
+        wait_until(lambda: any(c._bytes_came for c in list(listener_of(node)._connections)), within=30, what="bytes")
         leave(peer)
         record = last_record(node)
     assert (record.outcome, record.code) == (CLOSED, "inbound.cut-short")
@@ -1152,7 +1152,7 @@ def silent(_: VerificationSCP, peer: RawPeer) -> None:
 
 def half_sent(node: VerificationSCP, peer: RawPeer) -> None:
     peer.send(OPEN[:100])
-    wait_until(lambda: any(c._bytes_came for c in listener_of(node)._connections), within=30, what="bytes")
+    wait_until(lambda: any(c._bytes_came for c in list(listener_of(node)._connections)), within=30, what="bytes")
 
 
 def open_association(_: VerificationSCP, peer: RawPeer) -> None:
