@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from minipacs.peers import Peer
     from minipacs.registration import Wanted
 
-_GRACE = 1.0  # seconds in which an association that the peer has ended is told by the node
+_GRACE = 3.0  # seconds in which an association that the peer has ended is told by the node
 
 # What Orthanc (DCMTK) says when its echo fails, and the row that explains it; measured on 1.10.1.
 _WHAT_ORTHANC_SAYS = (

@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -449,6 +449,15 @@ def test_interrupted_while_it_is_taken_away(
         assert modalities(strict) == {}
 
 
+def test_a_hangup_that_it_was_started_to_ignore_does_not_stop_it(
+    knowing_strict: Path, strict: Orthanc, port: int
+) -> None:
+    with waiting(knowing_strict, port, "orthanc", "--wait-inbound", "60", before=["/usr/bin/nohup"]) as child:
+        os.kill(child.pid, signal.SIGHUP)
+        assert strict.echo("minipacs") == (200, "{}")
+        assert result_of(child).verdict == "mutual"
+
+
 def round_tripping(folder: Path, port: int, *arguments: str) -> Any:
     command = [*MINIPACS, "roundtrip", *arguments, "--port", str(port), "--register", "--unregister"]
     return running(command, log=folder / "log", ready=lambda _: True, env=environment(), cwd=folder)
@@ -502,9 +511,9 @@ def test_any_free_port_will_do_where_it_is_registered_for_the_moment(knowing_str
     assert round_trip(knowing_strict, "orthanc", *arguments).verdict == "mutual"
 
 
-def waiting(folder: Path, port: int, *arguments: str) -> Any:
-    """A round trip that waits for the peer to call."""
-    command = [*MINIPACS, "roundtrip", *arguments, "--port", str(port), "--json"]
+def waiting(folder: Path, port: int, *arguments: str, before: Sequence[str] = ()) -> Any:
+    """A round trip that waits for the peer to call; *before* are words before its own."""
+    command = [*before, *MINIPACS, "roundtrip", *arguments, "--port", str(port), "--json"]
     return running(
         command,
         log=folder / "log",

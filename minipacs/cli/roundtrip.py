@@ -159,14 +159,18 @@ class _Command:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP stop us as Ctrl-C does, once: what was put in Orthanc is taken away meanwhile."""
+    """Let SIGTERM and SIGHUP stop us as Ctrl-C does, once: what was put in Orthanc is taken away meanwhile.
+
+    But what we were started to ignore, as by nohup, we ignore.
+    """
 
     def stop(*_: object) -> None:
         for number in _STOPS:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in _STOPS}
+    heeded = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heeded}
     try:
         yield
     finally:
