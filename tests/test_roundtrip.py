@@ -495,6 +495,24 @@ def test_the_node_that_runs_has_another_title(folder: Path, strict: Orthanc) -> 
     )
 
 
+def test_who_called_before_the_peer_was_asked_to_is_not_taken_for_it(
+    knowing_strict: Path, strict: Orthanc, port: int
+) -> None:
+    strict.register("minipacs", "MINIPACS", "127.0.0.1", free_port())
+    with holding_back(strict.url, "GET", "/system") as proxy:
+        command = [*MINIPACS, "roundtrip", "orthanc", "--port", str(port), "--orthanc", proxy.url, "--json"]
+        with running(
+            command, log=knowing_strict / "log", ready=lambda _: True, env=environment(), cwd=knowing_strict
+        ) as child:
+            wait_until(proxy.is_holding, within=30, what="GET /system")
+            call(port, "STRANGER")
+            proxy.is_over.set()
+            result = result_of(child)
+    assert result.legs["in"]["outcome"] == "not-arrived"
+    assert "Connection refused" in result.legs["in"]["reason"]
+    assert result.verdict == "one-way: they do not reach us"
+
+
 def test_the_port_is_somebody_elses(knowing_strict: Path, strict: Orthanc) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
