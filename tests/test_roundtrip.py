@@ -669,6 +669,8 @@ def test_the_timeout_bounds_all_of_it(folder: Path, strict: Orthanc, port: int) 
         ),
         ("orthanc --timeout 0", "Invalid value for '--timeout': 0.0 is not in the range x>0."),
         ("orthanc --wait-inbound 0", "Invalid value for '--wait-inbound': 0.0 is not in the range x>0."),
+        ("orthanc --timeout inf", "Invalid value for '--timeout': must be at most 86400 seconds, not inf"),
+        ("orthanc --wait-inbound nan", "Invalid value for '--wait-inbound': must be at most 86400 seconds, not nan"),
         (
             "orthanc --format xml",
             "Invalid value for '--format': 'xml' is not one of 'text', 'json', 'junit', 'nagios'.",
