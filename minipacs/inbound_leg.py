@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from minipacs.peers import Peer
     from minipacs.registration import Wanted
 
-_GRACE = 1.0  # seconds in which an association that the peer has ended is told by the node
+_GRACE = 3.0  # seconds in which an association that the peer has ended is told by the node
+
+_OVERTIME = 1.0  # seconds to read what came in time, though more comes without end
 
 # What Orthanc (DCMTK) says when its echo fails, and the row that explains it; measured on 1.10.1.
 _WHAT_ORTHANC_SAYS = (
@@ -66,7 +68,8 @@ class Arrivals:
         Args:
             deadline: of the monotonic clock, in seconds.
         """
-        while True:
+        end = max(deadline, monotonic()) + _OVERTIME
+        while monotonic() < end:
             try:
                 record = self._node.next_association(deadline - monotonic())
             except TimeoutError:
@@ -77,6 +80,12 @@ class Arrivals:
             elif record.outcome is AssociationOutcome.REJECTED and record.peer is None:
                 self.last_stranger = record
                 yield record
+
+    def pass_over(self) -> None:
+        """Forget what has arrived so far."""
+        for _ in self.until(monotonic()):
+            pass
+        self.last_call = self.last_stranger = None
 
     def _is_of_peer(self, record: AssociationRecord) -> bool:
         if record.peer is not None and self.peer.name:
@@ -97,6 +106,7 @@ def by_rest(orthanc: Orthanc, wanted: Wanted, entry: str | None, arrivals: Arriv
     started = perf_counter()
     seconds = max(1, int(min(DEFAULT_TIMEOUT, deadline.remaining() / _PATIENCE)))
     orthanc.timeout = deadline.remaining()
+    arrivals.pass_over()  # nobody was asked to call yet
     try:
         if entry is not None:
             said = orthanc.echo(entry, seconds)

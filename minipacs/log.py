@@ -47,7 +47,12 @@ class JSONFormatter(logging.Formatter):
                 line["exception"] = self.formatException(record.exc_info)
         else:
             line |= fields
-        return msgspec.json.encode(line).decode()
+        try:
+            return msgspec.json.encode(line).decode()
+        except UnicodeEncodeError:  # the name of a file is no text: a lone surrogate is written as an escape
+            import json
+
+            return json.dumps(line, separators=(",", ":"))
 
 
 def configure(log_format: str, *, debug: bool) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import urljoin
 import msgspec
 import requests
 from requests.auth import HTTPBasicAuth
-from requests.exceptions import ProxyError, RequestException, Timeout
+from requests.exceptions import InvalidURL, ProxyError, RequestException, Timeout
 from requests.utils import get_netrc_auth, select_proxy
 
 from minipacs.bounded import within
@@ -58,6 +58,13 @@ class Answer(NamedTuple):
     location: str = ""
 
 
+class _Session(requests.Session):
+    """Follows nobody to another URL, not even to learn how: for that it would read the whole answer, however long."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - the name is that of requests
+        return None
+
+
 class Rest:
     """A web server.
 
@@ -71,7 +78,7 @@ class Rest:
     def __init__(self, url: str) -> None:
         self.host = host_in(url.strip(), USERNAME, PASSWORD)
         self.url = url.strip().rstrip("/")
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = not is_loopback(self.host)  # a proxy of the environment is not for ourselves
         self._session.headers["Accept-Encoding"] = "identity"  # nothing that grows when it is unpacked
         self._session.auth, self._auth_from = self._credentials()
@@ -140,6 +147,8 @@ class Rest:
         except Timeout:
             raise self._silence(seconds) from None
         except (RequestException, OSError) as error:
+            if any(isinstance(cause, TimeoutError) for cause in _causes(error)):  # in the middle of the answer
+                raise self._silence(seconds) from None
             raise OrthancError(self._failure(error)) from None
 
     @contextmanager
@@ -171,7 +180,7 @@ class Rest:
     def _refusal(self, path: str, answer: Answer) -> str:
         """Return what an answer with another status than 200 means."""
         if answer.location and 300 <= answer.status < 400:
-            target = urljoin(self.url + path, answer.location)
+            target = _joined(self.url + path, answer.location)
             if target.endswith(path):
                 return f"{self.url} sends us on to another URL: give {escape(target.removesuffix(path))}"
             return f"{self.url} sends us on to {shown(target)}: give the URL of Orthanc itself, behind any login page"
@@ -197,6 +206,8 @@ class Rest:
     def _failure(self, error: Exception) -> str:
         """Return why there was no answer."""
         causes = list(_causes(error))
+        if isinstance(error, InvalidURL):  # ours is valid; the words are not shown, for a password may be among them
+            return f"{self.url} cannot be reached: the proxy has no valid URL{self._proxy_hint()}"
         for cause in causes:
             if isinstance(cause, ssl.SSLCertVerificationError):
                 return self._untrusted(cause)
@@ -247,6 +258,14 @@ def details(text: str) -> str:
 def shown(text: str) -> str:
     """Return what a server sent, safe to show and not for ever."""
     return escape(text.strip()[:_MOST_SHOWN]) or "nothing"
+
+
+def _joined(url: str, location: str) -> str:
+    """Return where *location* leads to from *url*; itself where that is no URL."""
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return location
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

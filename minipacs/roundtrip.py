@@ -191,7 +191,12 @@ class RoundTripRun:
 
     def _take_away(self, registration: Registration, orthanc: Orthanc) -> None:
         orthanc.timeout = _CLEANUP
-        if registration.take_away():
+        try:
+            is_taken_away = registration.take_away()
+        except KeyboardInterrupt:  # the first, for whoever runs us ignores another: it may end us after this
+            registration.take_away()
+            raise
+        if is_taken_away:
             self._told(f"{orthanc.url}: what was put is taken away again")
 
     def _be_called(self) -> None:

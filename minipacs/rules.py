@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
+MOST_SECONDS = 86_400
+"""The longest time that anything is to take; sockets and threads take some days, and neither inf nor nan."""
+
 # A bare TOML key, or such keys joined by dots: a name that needs no quoting on the command line either.
 _PEER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
@@ -143,8 +146,8 @@ def one_or_more(item: Callable[[object], str]) -> Callable[[object], tuple[str, 
 
 def seconds(value: object) -> float:
     """A time in seconds."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 86_400:
-        raise Invalid("must be more than 0 and at most 86400 seconds")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST_SECONDS:
+        raise Invalid(f"must be more than 0 and at most {MOST_SECONDS} seconds")
     return float(value)
 
 

@@ -18,6 +18,7 @@ from tests.raw import IMPLICIT, accepting, command, item, pdu, pdv, rejecting, t
 from tests.wire.exchange import ABORT_0_0, RELEASE_RP, RELEASE_RQ, p_data
 
 _NEVER = 5.0  # no fake waits for longer, whatever we forget to send
+_NOBODY_COMES = 60.0  # seconds until it is told that nobody calls; at the end of the test it is woken
 
 _P_DATA = 0x04
 
@@ -111,7 +112,7 @@ class Fake:
 def faking(behave: Behaviour, *, port: int = 0) -> Iterator[Fake]:
     """Listen, and behave that way towards one connection after the other."""
     with socket.create_server(("127.0.0.1", port)) as listener:
-        listener.settimeout(_NEVER * 2)
+        listener.settimeout(_NOBODY_COMES)
         fake = Fake(Peer("fake", "FAKE", "127.0.0.1", listener.getsockname()[1]))
         is_over = threading.Event()
         defects: list[BaseException] = []

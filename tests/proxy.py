@@ -12,15 +12,19 @@ _NEVER = 30.0
 
 
 class Proxy(ThreadingHTTPServer):
-    """Passes on every request; the answer to the first that is *method* *path* waits until the end."""
+    """Passes on every request; the answer to the first that is *method* *path* waits until the end.
+
+    Or, unless it *is_done*, that request itself.
+    """
 
     daemon_threads = True
 
-    def __init__(self, upstream: str, method: str, path: str) -> None:
+    def __init__(self, upstream: str, method: str, path: str, *, is_done: bool) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = upstream
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.held = (method, path)
+        self.is_done = is_done
         self._holds = threading.Event()
         self.is_over = threading.Event()
 
@@ -39,6 +43,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
+        is_held = (self.command, self.path) == self.server.held
+        if is_held and not self.server.is_done:
+            self.server.hold()
         request = Request(self.server.upstream + self.path, data=body, method=self.command)
         try:
             with _direct.open(request, timeout=_NEVER) as answer:
@@ -46,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
         except HTTPError as error:
             with error:
                 status, data = error.code, error.read()
-        if (self.command, self.path) == self.server.held:
+        if is_held:
             self.server.hold()
         try:
             self.send_response(status)
@@ -63,8 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def holding_back(upstream: str, method: str, path: str) -> Iterator[Proxy]:
-    proxy = Proxy(upstream, method, path)
+def holding_back(upstream: str, method: str, path: str, *, is_done: bool = True) -> Iterator[Proxy]:
+    proxy = Proxy(upstream, method, path, is_done=is_done)
     thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

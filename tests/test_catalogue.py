@@ -217,7 +217,7 @@ def be_removed() -> Told:
 
 def be_there_when_it_stops() -> Told:
     with scp() as node, associated(node):
-        wait_until(lambda: bool(listener_of(node)._associations), within=2.0, what="the association")
+        wait_until(lambda: bool(listener_of(node)._associations), within=30, what="the association")
         node.stop()
         return by_the_node(last_record(node))
 

@@ -674,7 +674,8 @@ def test_whatever_comes_after_the_request_to_follow_ends_it(more: bytes, node: N
 def test_a_client_that_leaves_at_any_point_does_no_harm(node: Node, runtime: Path) -> None:
     for sent in (b"", b"{", b'{"ask":"status"}\n', b'{"ask":"follow"}\n'):
         for _ in range(30):
-            with suppress(BlockingIOError), client(socket_of(runtime, node)) as connection:
+            # It may have as many clients as it takes, for a moment.
+            with suppress(BlockingIOError, BrokenPipeError), client(socket_of(runtime, node)) as connection:
                 connection.sendall(sent)
     echo_as(node, "CT1")
     wait_for_associations(node, 1)
@@ -694,7 +695,9 @@ def test_who_does_not_read_its_status_is_closed_in_time(node: Node, runtime: Pat
     with ExitStack() as stack:
         for _ in range(16):
             stack.enter_context(client(socket_of(runtime, node))).sendall(b'{"ask":"status"}\n')
-        assert len(status(node).peers.table) == 5_000  # once they are closed: a busy node is asked again
+        assert (
+            len(control(node, 3 * PATIENCE).status().peers.table) == 5_000
+        )  # once they are closed: a busy node is asked again
 
 
 def test_fifty_clients_at_once_are_all_answered(node: Node) -> None:

@@ -42,7 +42,7 @@ ARROWS = {
     "cli.explain": "catalogue cli cli.options diagnosis escape",
     "cli.formats": "",
     "cli.init": "cli cli.options",
-    "cli.options": "cli escape peers settings",
+    "cli.options": "cli escape peers rules settings",
     "cli.orthanc": (
         "cli cli.options cli.orthanc_options cli.targets errors escape orthanc orthanc_peers orthanc_report "
         "peer_file peers registered_leg registration settings"

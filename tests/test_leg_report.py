@@ -249,6 +249,7 @@ def test_several_echoes_are_one_document(folder: Path) -> None:
     ("arguments", "said"),
     [
         (["nobody"], "no peer is called nobody in conf/peers.toml; it has no peers"),
+        (["no|total=1ms"], "no peer is called no/total=1ms in conf/peers.toml; it has no peers"),
         (["A@h:1", "--nosuch"], "No such option '--nosuch'."),
         (["A@h:1", "--peers", "none.toml", "--config", "none.toml"], "none.toml: file: must be readable"),
     ],

@@ -11,11 +11,12 @@ import pytest
 from minipacs.errors import OrthancError
 from minipacs.orthanc import Modality, Orthanc
 from minipacs.registration import Registration, Wanted
+from minipacs.rest import Rest
 
 from .peers import orthanc as real
 from .peers.ports import free_port
 from .peers.required import required
-from .peers.web import OPENSSL, Request, answering, certificate, passing_on, web
+from .peers.web import OPENSSL, Behaviour, Request, answering, certificate, passing_on, web
 
 pytestmark = required(real.ORTHANC)
 
@@ -228,6 +229,8 @@ def test_without_its_path_it_is_no_orthanc(orthanc: real.Orthanc) -> None:
             "http://h/\x1b[2J",
             r"sends us on to http://h/\x1b[2J: give the URL of Orthanc itself, behind any login page",
         ),
+        ("http://[", "sends us on to http://[: give the URL of Orthanc itself, behind any login page"),
+        ("//[x/system", "sends us on to another URL: give //[x"),
     ],
 )
 def test_a_redirection_is_told_and_not_followed(location: str, said: str) -> None:
@@ -259,6 +262,16 @@ def test_whoever_is_stopped_by_a_proxy_is_told_of_it(monkeypatch: pytest.MonkeyP
         url = "http://orthanc.invalid:8042"
         assert fault(url) == f"{url}/system answers 502: no such host; {hint}"
     assert fault(url) == f"{url} cannot be reached: the proxy fails: Connection refused; {hint}"
+
+
+@pytest.mark.parametrize("proxy", ["http://joe:pa#ss@proxy:3128", "http://joe:pa/ss@proxy:3128", "joe:pass@proxy:1"])
+def test_a_proxy_without_a_valid_url_is_told_and_its_password_is_not(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    hint = "the environment names a proxy for it: NO_PROXY excludes a host"
+    url = "http://orthanc.invalid:8042"
+    assert fault(url) == f"{url} cannot be reached: the proxy has no valid URL; {hint}"
 
 
 # --- TLS: before the real Orthanc stands a real server that ends it, as is usual -------------------------------------
@@ -376,14 +389,38 @@ def endless(request: Request) -> None:
         request.wfile.write(bytes(1 << 16))
 
 
+def endless_redirection(request: Request) -> None:
+    request.send_response(302)
+    request.send_header("Location", "/login")
+    request.end_headers()
+    request.close_connection = True
+    while not request.is_over(0):
+        request.wfile.write(bytes(1 << 16))
+
+
+def falling_silent(request: Request) -> None:
+    request.send_response(200)
+    request.send_header("Content-Length", "2")
+    request.end_headers()
+    request.is_over(60)
+
+
 def test_an_answer_that_trickles_is_given_up() -> None:
     with web(trickling) as other:
         said = "does not answer within 0.5 s: check host and port, and the firewalls between"
         assert fault(other.url, timeout=0.5) == f"{other.url} {said}"
 
 
-def test_an_answer_without_end_is_given_up() -> None:
-    with web(endless) as other:
+def test_silence_in_the_middle_of_an_answer_is_told_whichever_deadline_is_first() -> None:
+    with web(falling_silent) as other, pytest.raises(OrthancError) as raised:
+        Rest(other.url)._exchange("GET", "/system", None, 0.2)
+    said = "does not answer within 0.2 s: check host and port, and the firewalls between"
+    assert str(raised.value) == f"{other.url} {said}"
+
+
+@pytest.mark.parametrize("behave", [endless, endless_redirection])
+def test_an_answer_without_end_is_given_up(behave: Behaviour) -> None:
+    with web(behave) as other:
         assert fault(other.url, 60) == f"{other.url}/system answers more than 16 MiB: is that an Orthanc?"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -155,16 +156,20 @@ def test_an_orthanc_that_does_not_wait_for_our_next_echo(orthancs: Mapping[str, 
 
 
 def test_an_orthanc_whose_threads_are_all_taken(orthancs: Mapping[str, Orthanc]) -> None:
+    """Its one thread waits a second for each association in turn: those before ours have to last for our timeout."""
     orthanc = orthancs["DicomThreadsCount"]
-    with raw_peer(orthanc.dicom_port) as other:
-        assert other.exchange(asking(calling=b"KNOWN"))[:1] == b"\x02"
+    with ExitStack() as stack:
+        others = [stack.enter_context(raw_peer(orthanc.dicom_port)) for _ in range(4)]
+        for other in others:
+            assert other.exchange(asking(calling=b"KNOWN"))[:1] == b"\x02"
         result = call(orthanc, "KNOWN", timeout=1.0)
         assert (result.code, result.reason, result.fix) == (
             "no-response.silence",
             "ORTHANC accepted the association, but did not answer the C-ECHO within 1 s",
             "the peer is overloaded or hangs: see its log, try again with a longer --timeout",
         )
-        other.send(RELEASE_RQ)
+        for other in others:
+            other.send(RELEASE_RQ)
     assert call(orthanc, "KNOWN", timeout=30.0).is_success
 
 

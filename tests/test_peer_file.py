@@ -374,7 +374,7 @@ add_peer(Path(sys.argv[1]), Peer("new", "NEW"))
 def test_a_kill_before_the_exchange_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     path = saved(tmp_path, COMMENTED)
     killed = subprocess.Popen([sys.executable, "-c", KILLED, str(path)])
-    wait_until(lambda: killed.poll() is not None, within=10, what="the kill")
+    wait_until(lambda: killed.poll() is not None, within=30, what="the kill")
     assert killed.returncode == -9
     assert text_of(path) == COMMENTED
     add_peer(path, NEW)

@@ -75,7 +75,7 @@ class Shell:
             check=False,
         )
         if re.match("minipacs peers (add|remove)", command):  # nobody types the next command as fast as this test
-            wait_until(lambda: re.match(r"peers: [+-]", self.log_lines()[-1]) is not None, within=5, what="reload")
+            wait_until(lambda: re.match(r"peers: [+-]", self.log_lines()[-1]) is not None, within=30, what="reload")
         return self.to_theirs(done.stdout)
 
     @contextmanager
@@ -134,7 +134,7 @@ def assert_logged(shell: Shell, block: str) -> None:
     """Each line of the block is in the node's log, behind its time."""
     for line in block.splitlines():
         expected = normalised(line)
-        wait_until(partial(_is_in_log, shell, expected), within=5, what=expected)
+        wait_until(partial(_is_in_log, shell, expected), within=30, what=expected)
 
 
 def _is_in_log(shell: Shell, line: str) -> bool:

@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -406,7 +406,7 @@ def test_interrupted_while_we_call(
     with faking(in_turn(*behaviours)) as fake:
         arguments = (f"ORTHANC@127.0.0.1:{fake.peer.port}", "--orthanc", strict.url)
         with round_tripping(folder, port, *arguments) as child:
-            wait_until(lambda: fake.connections == len(behaviours), within=10, what="call")
+            wait_until(lambda: fake.connections == len(behaviours), within=30, what="call")
             assert list(modalities(strict)) == ["minipacs"]
             assert stopped_by(child, number) == 130
     assert modalities(strict) == {}
@@ -427,9 +427,33 @@ def test_interrupted_while_orthanc_is_asked(
         holding_back(strict.url, method, path) as proxy,
         round_tripping(knowing_strict, port, "orthanc", "--orthanc", proxy.url) as child,
     ):
-        wait_until(proxy.is_holding, within=10, what=f"{method} {path}")
+        wait_until(proxy.is_holding, within=30, what=f"{method} {path}")
         assert stopped_by(child, number) == 130
     assert modalities(strict) == {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_it_is_taken_away(
+    knowing_strict: Path, strict: Orthanc, port: int, number: signal.Signals
+) -> None:
+    """The request that takes it away does not reach Orthanc: there is another."""
+    strict.unregister("minipacs")
+    with (
+        holding_back(strict.url, "DELETE", "/modalities/minipacs", is_done=False) as proxy,
+        round_tripping(knowing_strict, port, "orthanc", "--orthanc", proxy.url) as child,
+    ):
+        wait_until(proxy.is_holding, within=30, what="DELETE")
+        assert stopped_by(child, number) == 130
+        assert modalities(strict) == {}
+
+
+def test_a_hangup_that_it_was_started_to_ignore_does_not_stop_it(
+    knowing_strict: Path, strict: Orthanc, port: int
+) -> None:
+    with waiting(knowing_strict, port, "orthanc", "--wait-inbound", "60", before=["/usr/bin/nohup"]) as child:
+        os.kill(child.pid, signal.SIGHUP)
+        assert strict.echo("minipacs") == (200, "{}")
+        assert result_of(child).verdict == "mutual"
 
 
 def round_tripping(folder: Path, port: int, *arguments: str) -> Any:
@@ -439,7 +463,7 @@ def round_tripping(folder: Path, port: int, *arguments: str) -> Any:
 
 def stopped_by(child: Child, number: signal.Signals) -> int:
     os.kill(child.pid, number)
-    return child.wait(15)
+    return child.wait(60)
 
 
 # --- the leg in ------------------------------------------------------------------------------------------------------
@@ -469,6 +493,24 @@ def test_the_node_that_runs_has_another_title(folder: Path, strict: Orthanc) -> 
     )
 
 
+def test_who_called_before_the_peer_was_asked_to_is_not_taken_for_it(
+    knowing_strict: Path, strict: Orthanc, port: int
+) -> None:
+    strict.register("minipacs", "MINIPACS", "127.0.0.1", free_port())
+    with holding_back(strict.url, "GET", "/system") as proxy:
+        command = [*MINIPACS, "roundtrip", "orthanc", "--port", str(port), "--orthanc", proxy.url, "--json"]
+        with running(
+            command, log=knowing_strict / "log", ready=lambda _: True, env=environment(), cwd=knowing_strict
+        ) as child:
+            wait_until(proxy.is_holding, within=30, what="GET /system")
+            call(port, "STRANGER")
+            proxy.is_over.set()
+            result = result_of(child)
+    assert result.legs["in"]["outcome"] == "not-arrived"
+    assert "Connection refused" in result.legs["in"]["reason"]
+    assert result.verdict == "one-way: they do not reach us"
+
+
 def test_the_port_is_somebody_elses(knowing_strict: Path, strict: Orthanc) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -485,9 +527,9 @@ def test_any_free_port_will_do_where_it_is_registered_for_the_moment(knowing_str
     assert round_trip(knowing_strict, "orthanc", *arguments).verdict == "mutual"
 
 
-def waiting(folder: Path, port: int, *arguments: str) -> Any:
-    """A round trip that waits for the peer to call."""
-    command = [*MINIPACS, "roundtrip", *arguments, "--port", str(port), "--json"]
+def waiting(folder: Path, port: int, *arguments: str, before: Sequence[str] = ()) -> Any:
+    """A round trip that waits for the peer to call; *before* are words before its own."""
+    command = [*before, *MINIPACS, "roundtrip", *arguments, "--port", str(port), "--json"]
     return running(
         command,
         log=folder / "log",
@@ -539,9 +581,9 @@ def test_the_stranger_who_calls_is_told_at_once_with_the_line_that_admits_it(
     with waiting(folder, port, target, "--wait-inbound", "60") as child:
         call(port)
         told = f"ORTHANC is not in the peer table; fix: minipacs peers add orthanc {target}"
-        wait_until(lambda: told in child.log, within=10, what="the line that admits it")
+        wait_until(lambda: told in child.log, within=30, what="the line that admits it")
         assert run_minipacs(folder, "peers", "add", "orthanc", target).returncode == 0
-        wait_until(lambda: "peers: +orthanc" in child.log, within=10, what="reload")
+        wait_until(lambda: "peers: +orthanc" in child.log, within=30, what="reload")
         call(port)
         result = result_of(child)
     assert result.verdict == "mutual"
@@ -650,6 +692,8 @@ def test_a_rest_api_that_hangs_leaves_time_for_the_echo(knowing_strict: Path, st
         ),
         ("orthanc --timeout 0", "Invalid value for '--timeout': 0.0 is not in the range x>0."),
         ("orthanc --wait-inbound 0", "Invalid value for '--wait-inbound': 0.0 is not in the range x>0."),
+        ("orthanc --timeout inf", "Invalid value for '--timeout': must be at most 86400 seconds, not inf"),
+        ("orthanc --wait-inbound nan", "Invalid value for '--wait-inbound': must be at most 86400 seconds, not nan"),
         (
             "orthanc --format xml",
             "Invalid value for '--format': 'xml' is not one of 'text', 'json', 'junit', 'nagios'.",

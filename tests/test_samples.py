@@ -48,7 +48,7 @@ def test_the_round_trip_leaves_nothing_behind_when_it_is_interrupted(tmp_path: P
     with running(command, log=tmp_path / "log", ready=lambda child: ready in child.log, env=shell, cwd=tmp_path) as c:
         os.killpg(c.pid, signal.SIGINT)  # as a terminal does
         assert c.wait(20) == 130
-        wait_until(lambda: not list(tmp_path.glob("tmp.*")), within=5, what="nothing left")
+        wait_until(lambda: not list(tmp_path.glob("tmp.*")), within=30, what="nothing left")
 
 
 @required(ORTHANC)

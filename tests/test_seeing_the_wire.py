@@ -84,7 +84,7 @@ def test_a_negotiation_is_told_as_dcmtk_tells_it(scp: StoreSCP, tmp_path: Path) 
     ]
     assert done.stdout.startswith(f"STORESCP@127.0.0.1:{scp.port}  success")
     assert "P-DATA-TF" not in done.stderr
-    wait_until(lambda: "MINIPACS_" in scp.log, within=5, what="its log")
+    wait_until(lambda: "MINIPACS_" in scp.log, within=30, what="its log")
     assert value(asked, "implementation version name") in scp.log
 
 
@@ -93,7 +93,7 @@ def test_every_byte_is_the_one_that_dcmtk_saw(scp: StoreSCP, tmp_path: Path) -> 
     before = len(scp.log)
     done = see(tmp_path, f"STORESCP@127.0.0.1:{scp.port}", "-vv")
     asked = bytes_of(section(done.stderr, "we sent A-ASSOCIATE-RQ"))
-    wait_until(lambda: "Releas" in scp.log[before:], within=5, what="its log")
+    wait_until(lambda: "Releas" in scp.log[before:], within=30, what="its log")
     dumped = scp.log[before:].split("PDU Type: Associate Request")[1].split("Parsing")[0]
     assert bytes.fromhex("".join(re.findall(r"^D: ((?:  [0-9a-f]{2})+)", dumped, re.MULTILINE))) == asked
     answered = section(done.stderr, "they sent P-DATA-TF")
@@ -383,7 +383,7 @@ def test_in_text_each_negotiation_is_one_block(tmp_path: Path) -> None:
         with raw_peer(port) as one, raw_peer(port) as two:
             one.exchange(asking(calling=b"ECHOSCU"))
             two.exchange(asking(calling=b"\x1b[31m"))
-        wait_until(lambda: child.log.count("-> MINIPACS") == 2, within=5, what="two associations")
+        wait_until(lambda: child.log.count("-> MINIPACS") == 2, within=30, what="two associations")
         log = child.log
     blocks = re.findall(r"^[\d: ,-]+DEBUG +127\.0\.0\.1 port \d+: negotiation\n((?:  .*\n)+)", log, re.MULTILINE)
     assert len(blocks) == 2

@@ -125,6 +125,18 @@ def test_the_status_is_to_be_had_as_json(node: Node) -> None:
     assert told["peers"]["table"] == [json.loads(node.minipacs("peers", "--json").stdout)]
 
 
+def test_a_table_in_a_file_whose_name_is_no_text_is_told(tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"p\xff.toml")
+    file.write_text(table(CT1))
+    with serving(tmp_path, "", "--peers", str(file)) as node:
+        assert text(node)[1] == r"peers: 1 peer from p\udcff.toml"
+        file.write_text("[peers.a]\n")
+        node.wait_for("peers-invalid", 1)
+        told = as_json(node)["peers"]
+    assert told["file"] == rf"{tmp_path}/p\udcff.toml"
+    assert told["last_reload"]["faults"] == [rf"{tmp_path}/p\udcff.toml: peers.a.ae_title: must be given, not left out"]
+
+
 def test_the_node_is_the_one_of_the_settings(node: Node) -> None:
     (node.folder / "conf" / "minipacs.toml").write_text(f'[node]\nhost = "localhost"\nport = {node.port}\n')
     done = node.minipacs("status")

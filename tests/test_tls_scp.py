@@ -249,7 +249,9 @@ def leaves(node: VerificationSCP, world: World) -> None:
 def resets(node: VerificationSCP, world: World) -> None:
     with raw_peer(node.port) as peer:
         peer.send(client_hello(world)[:100])
-        wait_until(lambda: any(c._bytes_came for c in listener_of(node)._connections), within=PATIENT, what="bytes")
+        wait_until(
+            lambda: any(c._bytes_came for c in list(listener_of(node)._connections)), within=PATIENT, what="bytes"
+        )
         peer.reset()
 
 

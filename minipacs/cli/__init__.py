@@ -89,7 +89,8 @@ def _tell(error: Exception) -> int:
         return FAILED
     if is_for_monitoring():  # which reads standard output, and takes 2 for a peer that fails
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"MINIPACS UNKNOWN - {'; '.join(text.splitlines())}")
+        line = "; ".join(text.splitlines()).replace("|", "/")  # behind a bar, times are read
+        click.echo(f"MINIPACS UNKNOWN - {line}")
         return UNKNOWN
     if isinstance(error, click.ClickException):
         error.show()

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from minipacs.cli import FAILED, OK
 from minipacs.cli.formats import with_format
-from minipacs.cli.options import Refused, Rule, with_settings
+from minipacs.cli.options import Refused, Rule, Seconds, with_settings
 from minipacs.cli.progress import Progress
 from minipacs.cli.targets import peer_at, table_of, tls_context
 from minipacs.report import echo_as_json, echo_as_text
@@ -51,17 +51,17 @@ Outcome: success, failure, no-response, aborted, rejected, no-context, no-associ
 @click.argument("targets", metavar="[TARGET]...", nargs=-1)
 @click.option("--all", "is_all", is_flag=True, help="Every peer of the table that has a host and a port.")
 @click.option("--count", metavar="N", type=click.IntRange(1), default=1, help="Echoes on one association.")
-@click.option("--interval", metavar="S", type=click.FloatRange(0), default=0.0, help="Seconds between them.")
+@click.option("--interval", metavar="S", type=Seconds(0), default=0.0, help="Seconds between them.")
 @click.option(
     "--timeout",
     metavar="S",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(0, min_open=True),
     default=DEFAULT_TIMEOUT,
     show_default=True,
     help="Seconds to wait for the connection and for each answer.",
 )
 @click.option("--calling", metavar="TITLE", type=Rule("title", ae_title), help="Call as this AE title, not as ours.")
-@click.option("--wait", metavar="S", type=click.FloatRange(0), default=0.0, help="Try again for this many seconds.")
+@click.option("--wait", metavar="S", type=Seconds(0), default=0.0, help="Try again for this many seconds.")
 @click.option(
     "--propose",
     metavar="SYNTAX",

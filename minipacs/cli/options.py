@@ -12,6 +12,7 @@ from voluptuous import Invalid
 
 from minipacs.cli import USAGE
 from minipacs.escape import escape
+from minipacs.rules import MOST_SECONDS
 from minipacs.settings import NODE_RULES, find_file, read_settings
 
 if TYPE_CHECKING:
@@ -47,6 +48,17 @@ class Rule(click.ParamType[Any]):
             self.fail(f"must be a number, not {escape(str(value))}", param, ctx)
         except Invalid as broken:
             self.fail(f"{broken.msg}, not {escape(str(value))}", param, ctx)
+
+
+class Seconds(click.FloatRange):
+    """A time in seconds: as its base, but for inf and nan."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or fail with the rule and the value."""
+        seconds: float = super().convert(value, param, ctx)
+        if not seconds <= MOST_SECONDS:  # and nan is not
+            self.fail(f"must be at most {MOST_SECONDS} seconds, not {seconds:g}", param, ctx)
+        return seconds
 
 
 _OPTIONS = (

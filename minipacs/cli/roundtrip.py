@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from minipacs.cli import FAILED, OK
 from minipacs.cli.formats import with_format
-from minipacs.cli.options import Refused, with_settings
+from minipacs.cli.options import Refused, Seconds, with_settings
 from minipacs.cli.orthanc_options import orthanc_at, our_address_option, symbolic_name_option, url_option
 from minipacs.cli.progress import Progress
 from minipacs.cli.targets import peer_at, tls_context
@@ -55,13 +55,13 @@ Exit code: 0 mutual, 1 not, 2 usage or configuration, 130 Ctrl-C; with --format 
 @click.option(
     "--wait-inbound",
     metavar="S",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(0, min_open=True),
     help="Wait this many seconds for somebody to let the peer echo us.",
 )
 @click.option(
     "--timeout",
     metavar="S",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(0, min_open=True),
     help=f"Seconds for all of it ({_TIMEOUT:g}, and what --wait-inbound says).",
 )
 @with_format
@@ -159,14 +159,18 @@ class _Command:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP stop us as Ctrl-C does, once: what was put in Orthanc is taken away meanwhile."""
+    """Let SIGTERM and SIGHUP stop us as Ctrl-C does, once: what was put in Orthanc is taken away meanwhile.
+
+    But what we were started to ignore, as by nohup, we ignore.
+    """
 
     def stop(*_: object) -> None:
         for number in _STOPS:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in _STOPS}
+    heeded = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heeded}
     try:
         yield
     finally:

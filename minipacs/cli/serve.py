@@ -10,6 +10,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from minipacs import __version__, log
 from minipacs.cli.options import with_settings
@@ -65,6 +66,11 @@ def _watch(verbose: int) -> Callable[[Connection], Watch | None]:
     return WireLog(with_bytes=verbose > 1).watch
 
 
+def _as_text(said: object) -> str:
+    """Return *said* as JSON can carry it: the name of a file may be no text."""
+    return str(said).encode(errors="backslashreplace").decode()
+
+
 class _Node:
     def __init__(self, settings: Settings, verbose: int, *, is_json: bool) -> None:
         self._settings = settings
@@ -114,7 +120,7 @@ class _Node:
             logger.warning("nobody is admitted: %s %s; begin with: %s", settings.peers, why, how)
 
     def _status(self, port: int, live: LivePeerTable) -> NodeStatus:
-        settings, table = self._settings, live.current
+        settings, table, reload = self._settings, live.current, live.last_reload
         return NodeStatus(
             ae_title=settings.ae_title,
             host=settings.host,
@@ -125,10 +131,10 @@ class _Node:
             version=__version__,
             started=self._started,
             peers=TableStatus(
-                file=str(settings.peers.absolute()),
+                file=_as_text(settings.peers.absolute()),
                 count=len(table),
-                last_reload=live.last_reload,
-                watch_error=None if live.watch_error is None else str(live.watch_error),
+                last_reload=replace(reload, faults=tuple(map(_as_text, reload.faults))),
+                watch_error=None if live.watch_error is None else _as_text(live.watch_error),
                 table=self._list(table),
             ),
             associations=self._listener.associations,

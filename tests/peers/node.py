@@ -42,7 +42,7 @@ class Node:
         lines = (json.loads(line) for line in self.child.log.splitlines() if line.startswith("{"))
         return [line for line in lines if line["event"] == event]
 
-    def wait_for(self, event: str, count: int, within: float = 5.0) -> dict[str, Any]:
+    def wait_for(self, event: str, count: int, within: float = 30.0) -> dict[str, Any]:
         """The last of that kind, once there are `count` of them."""
         wait_until(lambda: len(self.events(event)) >= count, within=within, what=f"{count} events {event}")
         return self.events(event)[-1]

@@ -1,17 +1,42 @@
 """TCP ports of this machine: one that is free, and whether a process listens on one."""
 
+import secrets
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 _LISTEN = "0A"  # TCP_LISTEN, as the kernel's tables write it
 
 
+_FIRST = 10_000
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_TRIES = 100
+
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that nobody uses now. Another process may take it before you do: whoever starts must notice."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody uses now, and a new one each time.
+
+    It is none of those that the kernel gives to whoever leaves the choice to it, such as every connection that is made
+    until you take it. Another process may choose it all the same: whoever starts must notice.
+    """
+    for _ in range(_TRIES):
+        port = _FIRST + secrets.randbelow(_first_ephemeral() - _FIRST)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
+    raise RuntimeError(f"no port is free in {_TRIES} tries")
+
+
+def _first_ephemeral() -> int:
+    """The first that the kernel gives; behind all of them, where it gives nearly every port, or does not tell."""
+    if not _EPHEMERAL.exists():
+        return 1 << 15
+    first = int(_EPHEMERAL.read_text().split()[0])
+    return first if first > 2 * _FIRST else 1 << 16
 
 
 def listens(pid: int, port: int) -> bool:

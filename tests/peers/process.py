@@ -15,7 +15,7 @@ from typing import Self
 
 _POLL = 0.02
 _TAIL = 2000
-_PATIENCE = 15.0  # an Orthanc takes 3 s to stop
+_PATIENCE = 30.0  # an Orthanc takes 3 s to stop
 
 
 class StartError(RuntimeError):
@@ -101,7 +101,7 @@ def running(
     *,
     log: Path,
     ready: Callable[[Child], bool],
-    within: float = 20.0,
+    within: float = 60.0,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Iterator[Child]:
