@@ -91,6 +91,7 @@ _PLACEHOLDERS = {
         "or_address": OR_ADDRESS,
         "or_plain": ", or let it call our plain port",
         "or_tls": ", or let it call our port for TLS",
+        "peers": "",
         "port": "<port>",
         "quoted": '"<calling AE title>"',
         "rename": "; or give this node the title <called AE title> (--ae-title)",

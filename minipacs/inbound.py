@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec.structs import replace
 
 from minipacs.control_client import running_node
 from minipacs.errors import ListenError
@@ -29,6 +32,7 @@ class Inbound(Protocol):
         port: its TCP port; that for TLS where the peer is to call by TLS.
         uses_tls: whether it speaks TLS there.
         where: which node it is, in words.
+        peers_option: the option by which another command means its peer table.
     """
 
     ae_title: str
@@ -36,6 +40,7 @@ class Inbound(Protocol):
     port: int
     uses_tls: bool
     where: str
+    peers_option: str
 
     def next_association(self, timeout: float) -> AssociationRecord:
         """Return the association that ended next, of those that ended since we listen.
@@ -71,7 +76,7 @@ def listening(settings: Settings, told: Callable[[str], None], *, by_tls: bool) 
         if node is None:
             raise ListenError(f"{error}; no minipacs of this user listens there") from None
         with node:
-            yield _RunningNode(node, by_tls=by_tls)
+            yield _RunningNode(node, settings, by_tls=by_tls)
         return
     try:
         yield own
@@ -88,6 +93,7 @@ class _OwnNode:
         self.uses_tls = tls_port is not None
         self.port = settings.port if tls_port is None else tls_port
         self.where = "this process"
+        self.peers_option = settings.peers_option
         self._told = told
         self._ended: SimpleQueue[AssociationRecord] = SimpleQueue()
         self._live = LivePeerTable(settings.peers, lambda reload: self._reloaded(str(reload)))
@@ -128,8 +134,10 @@ class _OwnNode:
 class _RunningNode:
     """In another process of this user: what it saw is read through its control socket."""
 
-    def __init__(self, node: NodeControl, *, by_tls: bool) -> None:
+    def __init__(self, node: NodeControl, settings: Settings, *, by_tls: bool) -> None:
         status = node.status()
+        is_ours = Path(status.peers.file) == settings.peers.absolute()
+        self.peers_option = (settings if is_ours else replace(settings, peers=Path(status.peers.file))).peers_option
         self.ae_title, self.host = status.ae_title, status.host
         self.port = status.tls_port if by_tls and status.tls_port is not None else status.port
         self.uses_tls = self.port == status.tls_port

@@ -58,6 +58,7 @@ class Arrivals:
     def __init__(self, node: Inbound, peer: Peer, titles: tuple[str, ...] = ()) -> None:
         self._node = node
         self.peer = peer
+        self.peers_option = node.peers_option
         self._titles = {peer.ae_title, *titles}
         self.last_call: AssociationRecord | None = None
         self.last_stranger: AssociationRecord | None = None
@@ -105,7 +106,8 @@ def by_rest(orthanc: Orthanc, wanted: Wanted, entry: str | None, arrivals: Arriv
     """
     started = perf_counter()
     seconds = max(1, int(min(DEFAULT_TIMEOUT, deadline.remaining() / _PATIENCE)))
-    orthanc.timeout = deadline.remaining()
+    orthanc.deadline = deadline
+    is_told = True
     arrivals.pass_over()  # nobody was asked to call yet
     try:
         if entry is not None:
@@ -113,15 +115,17 @@ def by_rest(orthanc: Orthanc, wanted: Wanted, entry: str | None, arrivals: Arriv
         else:
             said = orthanc.echo_stranger(wanted.ae_title, wanted.host, wanted.port, seconds)
     except OrthancError as error:
-        said = str(error)
+        said, is_told = str(error), False
     record = _collect(arrivals, said, deadline.at)
     if record is not None and said and _is_echo(record):  # with DicomEchoChecksFind it asks for more than an echo
-        words = _words(record, arrivals.peer)
+        words = _words(record, arrivals)
         also = f"{words.reason}; Orthanc calls it a failure all the same: {said}"
         return leg_of("in", _meaning(record), Standing.WARNED, Diagnosis(words.code, also, words.fix), since(started))
     if record is not None:
-        return _arrived(record, started, arrivals.peer)
+        return _arrived(record, started, arrivals)
     facts = {"name": entry or wanted.name, "wanted": str(wanted), "port": wanted.port, "detail": said}
+    if not is_told:
+        return leg_of("in", InboundOutcome.UNKNOWN, Standing.FAILED, diagnose("in.unknown", **facts), since(started))
     outcome = InboundOutcome.NOT_ARRIVED if said else InboundOutcome.ELSEWHERE
     words = diagnose(_row_of(said) if said else "in.elsewhere", **facts)
     return leg_of("in", outcome, Standing.FAILED, words, since(started))
@@ -146,21 +150,21 @@ def by_hand(
     told(f"waiting {seconds:g} s for {peer.ae_title} to call {node.ae_title} on port {node.port}: {to_do}")
     for record in arrivals.until(monotonic() + seconds):
         if _is_echo(record):
-            return _arrived(record, started, peer)
-        words = _words(record, peer)
+            return _arrived(record, started, arrivals)
+        words = _words(record, arrivals)
         told(f"{words.reason}; fix: {words.fix}")
     nearest = arrivals.last_call or arrivals.last_stranger
     if nearest is not None:
-        return _arrived(nearest, started, peer)
+        return _arrived(nearest, started, arrivals)
     facts = {"called": peer.ae_title, "ae_title": node.ae_title, "local_host": our_address, "port": node.port}
     words = diagnose("in.silence", **facts, timeout=seconds)
     return leg_of("in", InboundOutcome.NOT_ARRIVED, Standing.FAILED, words, since(started))
 
 
-def _arrived(record: AssociationRecord, started: float, peer: Peer) -> Leg:
+def _arrived(record: AssociationRecord, started: float, arrivals: Arrivals) -> Leg:
     outcome = _meaning(record)
     standing = Standing.PASSED if outcome is InboundOutcome.SUCCESS else Standing.FAILED
-    return leg_of("in", outcome, standing, _words(record, peer), since(started))
+    return leg_of("in", outcome, standing, _words(record, arrivals), since(started))
 
 
 def _is_echo(record: AssociationRecord) -> bool:
@@ -178,7 +182,7 @@ def _meaning(record: AssociationRecord) -> InboundOutcome:
     return InboundOutcome.FAILED
 
 
-def _words(record: AssociationRecord, peer: Peer) -> Diagnosis:
+def _words(record: AssociationRecord, arrivals: Arrivals) -> Diagnosis:
     """Return what there is to say of a call that arrived: from which address, with which titles, with what result."""
     who = f"{record.calling_ae_title} called {record.called_ae_title} from {record.address}"
     if _is_echo(record):
@@ -188,9 +192,17 @@ def _words(record: AssociationRecord, peer: Peer) -> Diagnosis:
     reject = f" {record.reject}" if record.reject else ""
     result = f"{record.outcome}{reject}: {record.reason or 'no echo came'}"
     fix = record.fix or "see the peer's log"
-    if record.code == "admission.calling-ae-title" and record.calling_ae_title == peer.ae_title:
-        fix = f"minipacs peers add {symbol(peer.ae_title)} {shlex.quote(str(peer))}"  # where it listens, we know here
+    if record.code == "admission.calling-ae-title":
+        fix = _line_that_admits(record, arrivals, fix)
     return Diagnosis(record.code, f"{who}: {result}", fix)
+
+
+def _line_that_admits(record: AssociationRecord, arrivals: Arrivals, fix: str) -> str:
+    """Return the command with all that is known here: which table it is, and where the peer listens."""
+    option, peer = arrivals.peers_option, arrivals.peer
+    if record.calling_ae_title == peer.ae_title:
+        return f"minipacs peers add {symbol(peer.ae_title)} {shlex.quote(str(peer))}{option}"
+    return fix if option in fix else fix.replace(", with the port", f"{option}, with the port")
 
 
 def _collect(arrivals: Arrivals, said: str, deadline: float) -> AssociationRecord | None:

@@ -256,6 +256,7 @@ class Listener:
             target=target(calling, address),
             near_miss=f"; it differs from {near} in capitals only" if near else "",
             detail=escape(str(admission.error)),
+            peers=self._settings.peers_option,
         )
 
     async def _wait_until_closed(self, seconds: float) -> bool:

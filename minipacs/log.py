@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any
 
@@ -63,7 +64,7 @@ def configure(log_format: str, *, debug: bool) -> None:
         debug: whether debug records are shown.
     """
     handler = logging.NullHandler() if sys.stderr is None else logging.StreamHandler(sys.stderr)  # None: closed
-    colour = sys.stderr is not None and sys.stderr.isatty()
+    colour = sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter(colour=colour))
     logger = logging.getLogger("minipacs")
     logger.handlers = [handler]

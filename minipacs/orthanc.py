@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct, field
 
-from minipacs.bounded import within
+from minipacs.bounded import Deadline, within
 from minipacs.errors import OrthancError
 from minipacs.escape import escape
 from minipacs.rest import FAILED, NOT_FOUND, OK, Rest, details, shown
@@ -89,6 +89,9 @@ class Orthanc:
         url: of its web server, a path prefix included.
         timeout: seconds for each request from its first byte to the last of its answer.
 
+    Attributes:
+        deadline: when all requests together have to be over; None: there is no such time.
+
     Raises:
         OrthancError: *url* is none.
     """
@@ -98,6 +101,7 @@ class Orthanc:
         self.url = self._rest.url
         self.host = self._rest.host
         self.timeout = timeout
+        self.deadline: Deadline | None = None
 
     def system(self) -> System:
         """Return what it says of itself.
@@ -136,7 +140,7 @@ class Orthanc:
         Raises:
             OrthancError: it cannot be asked, or refuses.
         """
-        self._rest.ask("PUT", _path(name), dict(fields), self.timeout)
+        self._rest.ask("PUT", _path(name), dict(fields), self._seconds())
 
     def unregister(self, name: str) -> bool:
         """Let it forget whom it knows under that name; False when there is nobody.
@@ -144,7 +148,7 @@ class Orthanc:
         Raises:
             OrthancError: it cannot be asked, or refuses.
         """
-        return self._rest.ask("DELETE", _path(name), None, self.timeout, (NOT_FOUND,)).status == OK
+        return self._rest.ask("DELETE", _path(name), None, self._seconds(), (NOT_FOUND,)).status == OK
 
     def echo(self, name: str, seconds: int = 10) -> str:
         """Make it echo the modality of that name.
@@ -184,15 +188,19 @@ class Orthanc:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
+    def _seconds(self) -> float:
+        """Return how long the next request may take."""
+        return self.timeout if self.deadline is None else min(self.timeout, self.deadline.remaining())
+
     def _get(self, path: str) -> dict[str, Any]:
-        text = self._rest.ask("GET", path, None, self.timeout).text
+        text = self._rest.ask("GET", path, None, self._seconds()).text
         try:
             return msgspec.json.decode(text, type=dict[str, Any])
         except _UNREADABLE:
             raise OrthancError(f"{self.url} is no Orthanc: its {path} says {shown(text)}") from None
 
     def _echo(self, path: str, body: Mapping[str, Any]) -> str:
-        answer = self._rest.ask("POST", path, body, self.timeout, (FAILED,))
+        answer = self._rest.ask("POST", path, body, self._seconds(), (FAILED,))
         if answer.status == OK:
             return ""
         if not answer.text:  # Orthanc's way to say that the status of the C-ECHO-RSP was not 0x0000
@@ -202,7 +210,7 @@ class Orthanc:
     def _route(self) -> tuple[str, str]:
         """Return the address of ours that Orthanc's machine sees, and its own; by IPv4 where both have it."""
         try:
-            found = within(self.timeout, lambda: socket.getaddrinfo(self.host, 9, type=socket.SOCK_DGRAM))
+            found = within(self._seconds(), lambda: socket.getaddrinfo(self.host, 9, type=socket.SOCK_DGRAM))
             family, kind, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
             with socket.socket(family, kind) as sock:
                 sock.connect(address)  # sends nothing: it asks the routing table

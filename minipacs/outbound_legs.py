@@ -48,8 +48,10 @@ class Caller(Struct, frozen=True):
                 seconds,
                 lambda: echo(self.peer, calling_ae_title, timeout=timeout, scp_port=self.scp_port, tls=self.tls),
             )
-        except TimeoutError:  # a name server that does not answer knows no deadline of ours
-            words = diagnose("unreachable.name", host=self.peer.host, detail=f"no answer within {seconds:.1f} s")
+        except TimeoutError:  # a name server knows no deadline of ours
+            host, port = self.peer.host, self.peer.port
+            facts = {"host": host, "port": port, "local_port": self.scp_port, "timeout": seconds}
+            words = diagnose("unreachable.timeout", **facts)
             return EchoResult(
                 peer=self.peer,
                 outcome=Outcome.UNREACHABLE,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from minipacs.peers import Peer
     from minipacs.settings import Settings
 
-_CLEANUP = 5.0  # seconds for Orthanc to answer each request that takes our entry away again
+_CLEANUP = 10.0  # seconds for our entry to be taken away again, whatever the time for the legs
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -163,7 +163,7 @@ class RoundTripRun:
         plan = self._plan
         if plan.orthanc is None:
             return None
-        plan.orthanc.timeout = self._deadline.remaining()
+        plan.orthanc.deadline = self._deadline
         ours = wanted(plan.orthanc, plan.name, node.ae_title, node.host, node.port, plan.our_address)
         return replace(ours, uses_tls=node.uses_tls)
 
@@ -185,12 +185,12 @@ class RoundTripRun:
         if registration is not None and self._plan.unregisters:
             stack.callback(self._take_away, registration, orthanc)
         # Where it is asked first, a REST API that hangs leaves time for the echo.
-        orthanc.timeout = self._deadline.remaining() / (1 if self._legs else 2)
+        orthanc.deadline = self._deadline if self._legs else Deadline(self._deadline.remaining() / 2)
         self._registered = look(orthanc, self._peer, self._wanted, registration)
         self._add(self._registered.leg)
 
     def _take_away(self, registration: Registration, orthanc: Orthanc) -> None:
-        orthanc.timeout = _CLEANUP
+        orthanc.deadline = Deadline(_CLEANUP)
         try:
             is_taken_away = registration.take_away()
         except KeyboardInterrupt:  # the first, for whoever runs us ignores another: it may end us after this

@@ -19,6 +19,7 @@ from minipacs.wire.framing import ASSOCIATE_PDU_LIMIT, MAXIMUM_LENGTH
 from minipacs.wire.messages import COMMAND_SET_LIMIT
 
 DEFAULT_FILE = Path("conf/minipacs.toml")
+DEFAULT_PEERS = DEFAULT_FILE.with_name("peers.toml")
 ENVIRONMENT_VARIABLE = "MINIPACS_CONFIG"
 
 
@@ -99,10 +100,17 @@ class Settings(Struct, frozen=True):
     ae_title: str = "MINIPACS"
     host: str = "127.0.0.1"
     port: int = 11112
-    peers: Path = DEFAULT_FILE.with_name("peers.toml")
+    peers: Path = DEFAULT_PEERS
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     tls: TLS = TLS()
+
+    @property
+    def peers_option(self) -> str:
+        """The option, after a space, by which another command means the same peer table; empty for the usual one."""
+        from shlex import quote
+
+        return "" if self.peers == DEFAULT_PEERS else f" --peers {quote(str(self.peers.absolute()))}"
 
     @property
     def advertised_port(self) -> int:

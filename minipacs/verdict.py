@@ -43,6 +43,7 @@ class InboundOutcome(StrEnum):
     FAILED = "failed"  # it arrived and was admitted, and no echo succeeded
     ELSEWHERE = "elsewhere"  # the peer says that it echoed us, and did not echo this node
     NOT_ARRIVED = "not-arrived"
+    UNKNOWN = "unknown"  # the peer could not be asked, or did not say in time
     SKIPPED = "skipped"
 
 
@@ -57,6 +58,7 @@ class Verdict(StrEnum):
     STRANGERS = "strangers: neither knows the other"
     OPEN = "open: the peer admits anybody"
     UNPROVEN = "unproven: nothing shows that they can call us"
+    UNPROVEN_HERE = "unproven: nothing shows that they know us"
     WRONG_TITLE = "wrong title: the peer is not called so"
     BUSY = "busy: the peer takes no more associations"
     NO_ECHO = "no echo: the peer accepts us and does not answer the echo"
@@ -105,6 +107,8 @@ REFUSALS = frozenset(
     }
 )
 
+_NOT_CALLED = frozenset({InboundOutcome.SKIPPED, InboundOutcome.UNKNOWN})
+
 _BUSY = frozenset({"rejected.congestion", "rejected.limit"})
 
 
@@ -126,15 +130,15 @@ def verdict(evidence: Evidence) -> Verdict:
         return Verdict.WE_DO_NOT_ADMIT_THEM
     if evidence.inbound is InboundOutcome.MISCALLED:
         return Verdict.THEY_MISCALL_US
-    if evidence.inbound not in {InboundOutcome.SUCCESS, InboundOutcome.SKIPPED}:
+    if evidence.inbound not in {InboundOutcome.SUCCESS, *_NOT_CALLED}:
         return Verdict.THEY_DO_NOT_REACH_US
     if evidence.stranger is StrangerOutcome.ADMITTED and not _is_known(evidence):
         return Verdict.OPEN
-    if evidence.inbound is InboundOutcome.SKIPPED:
+    if evidence.inbound in _NOT_CALLED:
         return Verdict.UNPROVEN
     if evidence.registered is RegisteredOutcome.MISSING:  # the peer knows us, and this Orthanc does not: another one
         return Verdict.UNPROVEN
-    return Verdict.MUTUAL
+    return Verdict.MUTUAL if _is_known(evidence) else Verdict.UNPROVEN_HERE
 
 
 def _is_known(evidence: Evidence) -> bool:

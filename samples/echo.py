@@ -42,7 +42,10 @@ class Tell(EchoCallbacks):
 
 
 def main(target: str = "ORTHANC@127.0.0.1:4242", our_title: str = "MINIPACS") -> int:
-    result = echo(Peer.parse(target), our_title, callbacks=Tell())
+    try:
+        result = echo(Peer.parse(target), our_title, callbacks=Tell())
+    except ValueError as error:
+        sys.exit(f"{error}")
     if result.fix:
         print(f"Hint: {result.fix}", file=sys.stderr)
     return 0 if result.is_success else 1

@@ -607,6 +607,29 @@ def test_nobody_calls(knowing_strict: Path, strict: Orthanc, port: int) -> None:
     assert result.legs["in"]["fix"].startswith(f"on ORTHANC: register AE title MINIPACS at 127.0.0.1 port {port}; ")
 
 
+def test_two_calls_do_not_prove_that_it_knows_us_where_no_stranger_was_refused(
+    knowing_strict: Path, strict: Orthanc, port: int
+) -> None:
+    with waiting(knowing_strict, port, "orthanc", "--wait-inbound", "60", "--skip-stranger") as child:
+        assert strict.echo("minipacs") == (200, "{}")
+        result = result_of(child)
+    assert (result.verdict, result.enforced) == ("unproven: nothing shows that they know us", None)
+
+
+def test_the_line_that_admits_a_stranger_names_the_table_that_is_in_force(folder: Path, strict: Orthanc) -> None:
+    other = folder / "other.toml"
+    other.write_text(table())
+    target = f"ORTHANC@127.0.0.1:{strict.dicom_port}"
+    arguments = ("--peers", other, "--port", 0, "--orthanc", strict.url, "--register", "--unregister")
+    result = round_trip(folder, target, *arguments)
+    assert result.verdict == "one-way: we do not admit them"
+    assert result.legs["in"]["fix"] == f"minipacs peers add orthanc {target} --peers {other}"
+    with serving(folder, "", "--peers", str(other)) as node:
+        strict.register("minipacs", "MINIPACS", "127.0.0.1", node.port)
+        strict.echo("minipacs")
+        assert f"ORTHANC@127.0.0.1:PORT --peers {other}, with" in node.wait_for("association", 1)["fix"]
+
+
 def test_the_call_of_another_peer_is_not_taken_for_it(knowing_strict: Path, strict: Orthanc, port: int) -> None:
     knows(knowing_strict, peer(strict), {"name": "ct1", "ae_title": "CT1"})
     with waiting(knowing_strict, port, "orthanc", "--wait-inbound", "2") as child:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from minipacs import Peer
 from minipacs.diagnosis import ROUND_TRIP
@@ -20,6 +21,7 @@ from .peers.node import table
 from .peers.orthanc import ORTHANC, Orthanc
 from .peers.ports import free_port
 from .peers.required import required
+from .peers.web import Request, passing_on, web
 
 pytestmark = required(ORTHANC, STORESCP)
 
@@ -119,6 +121,22 @@ def unknown(scene: Scene) -> Leg:
     return scene.legs(orthanc=RestAPI(f"http://127.0.0.1:{scene.orthanc.dicom_port}/"), timeout=5.0)["registered"]
 
 
+def never_told(scene: Scene) -> Leg:
+    """As an Orthanc whose echo has not come to an end when we have to."""
+    peer = Peer("orthanc", "ORTHANC", "127.0.0.1", scene.orthanc.dicom_port)
+
+    def slow(request: Request) -> None:
+        if request.command == "POST":
+            request.is_over(30.0)
+        else:
+            passing_on(scene.orthanc.http_port)(request)
+
+    scene.has()
+    with web(slow) as other:
+        leg = scene.legs(peer, orthanc=RestAPI(other.url), timeout=2.0)["in"]
+    return replace(leg, reason=re.sub(r"within .*", "within", leg.reason).replace(other.url, scene.orthanc.url))
+
+
 def silence(scene: Scene) -> Leg:
     return scene.legs(wait_inbound=0.2)["in"]
 
@@ -215,6 +233,11 @@ PROOFS: dict[str, tuple[Callable[[Scene], Leg], str, str]] = {
         "reset by peer: Orthanc's web port is 8042 unless changed, and 4242 its DICOM port; if the port speaks TLS, "
         "give https://",
         "minipacs orthanc check --orthanc http://127.0.0.1:{dicom_port} tells when that is mended",
+    ),
+    "in.unknown": (
+        never_told,
+        "whether Orthanc reaches us is not known: {url} does not answer within",
+        "try again, with a longer --timeout; or press Test Echo there, with --wait-inbound in place of --orthanc",
     ),
     "in.silence": (
         silence,

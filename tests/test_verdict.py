@@ -40,8 +40,9 @@ ROWS = [
     (Evidence(OK, "", ADMITTED, MISSING, REJECTED), "strangers: neither knows the other", False),
     # nobody asked whether it lets anybody echo
     (Evidence(OK, "", NO_STRANGER, RIGHT, CAME), "mutual", None),
-    (Evidence(OK, "", NO_STRANGER, UNASKED, CAME), "mutual", None),
-    (Evidence(OK, "", UNCLEAR, UNASKED, CAME), "mutual", None),
+    (Evidence(OK, "", NO_STRANGER, UNASKED, CAME), "unproven: nothing shows that they know us", None),
+    (Evidence(OK, "", UNCLEAR, UNASKED, CAME), "unproven: nothing shows that they know us", None),
+    (Evidence(OK, "", UNCLEAR, WRONG, CAME), "mutual", None),
     # it knows us, and cannot call us
     (Evidence(OK, "", REFUSED, RIGHT, REJECTED), "one-way: we do not admit them", True),
     (Evidence(OK, "", ADMITTED, UNASKED, REJECTED), "one-way: we do not admit them", False),
@@ -53,6 +54,11 @@ ROWS = [
     (Evidence(OK, "", REFUSED, RIGHT, SILENCE), "one-way: they do not reach us", True),
     (Evidence(OK, "", REFUSED, WRONG, ELSEWHERE), "one-way: they do not reach us", True),
     (Evidence(OK, "", REFUSED, RIGHT, InboundOutcome.FAILED), "one-way: they do not reach us", True),
+    (
+        Evidence(OK, "", REFUSED, RIGHT, InboundOutcome.UNKNOWN),
+        "unproven: nothing shows that they can call us",
+        True,
+    ),
     (Evidence(OK, "", REFUSED, UNASKED, UNCALLED), "unproven: nothing shows that they can call us", True),
     # it knows us, and the Orthanc that was asked and made to call us does not: that is another one
     (Evidence(OK, "", REFUSED, MISSING, CAME), "unproven: nothing shows that they can call us", True),
@@ -109,4 +115,4 @@ def test_it_is_mutual_only_where_both_have_echoed_and_nothing_says_that_they_do_
             assert out is OK
             assert inbound is CAME
             assert registered is not MISSING
-            assert stranger is not ADMITTED or registered in {RIGHT, WRONG}
+            assert stranger is REFUSED or registered in {RIGHT, WRONG}

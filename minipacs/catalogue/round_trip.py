@@ -88,6 +88,12 @@ _INBOUND = (
         _CORRECT,
     ),
     Row(
+        "in.unknown",
+        "Orthanc does not say in time what became of its echo, and it did not arrive",
+        "whether Orthanc reaches us is not known: {detail}",
+        "try again, with a longer --timeout; or press Test Echo there, with --wait-inbound in place of --orthanc",
+    ),
+    Row(
         "in.silence",
         "nobody called while we waited",
         "{called} did not call within {timeout:g} s",

@@ -11,7 +11,7 @@ _REJECTED = (
         "admission.calling-ae-title",
         "we reject 1/1/3: a calling AE title that the peer table does not have",
         "{calling} is not in the peer table",
-        "minipacs peers add {name} {target}, with the port where it listens",
+        "minipacs peers add {name} {target}{peers}, with the port where it listens",
     ),
     Row(
         "admission.capitals",

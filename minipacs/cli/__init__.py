@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -74,7 +75,7 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line, and exit with a code that tells the truth."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False, color=False if os.environ.get("NO_COLOR") else None)
     except (click.ClickException, MinipacsError, OSError) as error:
         code = _tell(error)
     except (click.Abort, KeyboardInterrupt):

@@ -85,10 +85,9 @@ def serving(folder: Path, peers: str = "", *options: str) -> Iterator[Node]:
     (folder / "conf").mkdir(parents=True, exist_ok=True)
     (folder / "conf" / "peers.toml").write_text(peers)
     command = [*MINIPACS, "serve", "--port", "0", "--log-format", "json"]
-    command += ["--peers", str(folder / "conf" / "peers.toml"), *options]
-    with running(
-        command, log=folder / "node.log", ready=lambda child: bool(_start_line(child)), env=environment()
-    ) as c:
+    command += options
+    ready = lambda child: bool(_start_line(child))  # noqa: E731
+    with running(command, log=folder / "node.log", ready=ready, env=environment(), cwd=folder) as c:
         yield Node(folder, c)
 
 
