@@ -21,7 +21,7 @@ from minipacs.reload import LivePeerTable, Reload
 from minipacs.wire.verification import request
 
 from .peers.node import MINIPACS, environment
-from .peers.ports import free_port
+from .peers.ports import free_port, has_ipv6
 from .peers.process import Child, running, wait_until
 from .wire.exchange import RELEASE_RP, RELEASE_RQ, echo
 
@@ -725,14 +725,6 @@ def test_the_start_line_tells_who_listens_where_for_whom(
         assert node.output == line.format(port=node.port)
         with connected(node):
             assert node.port not in {0, 11112}
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.create_server(("::1", 0), family=socket.AF_INET6):
-            return True
-    except OSError:
-        return False
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6")

@@ -1,7 +1,6 @@
 """Our entry among Orthanc's modalities: which it is, how far it is right, and that it is put back as it was."""
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from minipacs.registration import Registration, Wanted, differences, find, ours_
 from minipacs.verdict import RegisteredOutcome
 
 from .peers import orthanc as real
-from .peers.ports import free_port
+from .peers.ports import free_port, has_ipv6
 from .peers.required import required
 from .peers.web import Request, web
 
@@ -76,14 +75,6 @@ def test_what_orthanc_cannot_know_is_refused_with_the_rule(values: Any, said: st
 def test_where_orthanc_on_this_machine_reaches_us(host: str, our_address: str | None, expected: str) -> None:
     for url in ("http://127.0.0.1:8042", "http://localhost:8042"):
         assert wanted(Orthanc(url), None, "MINIPACS", host, 104, our_address).host == expected
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.create_server(("::1", 0), family=socket.AF_INET6):
-            return True
-    except OSError:
-        return False
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6")

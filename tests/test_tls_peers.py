@@ -26,6 +26,7 @@ from .peers.ports import free_port, listens
 from .peers.process import running
 from .peers.required import required
 from .raw import asking
+from .tls_words import WORDS, assert_told
 from .wire.exchange import RELEASE_RQ, echo_answers
 from .wire.exchange import echo as echo_rq
 
@@ -73,6 +74,9 @@ def call(ae_title: str, port: int, tls: TLS, *, count: int = 1) -> EchoResult:
 
 
 def told(result: EchoResult) -> tuple[Outcome, str]:
+    """Outcome and code, once the words are those of the row."""
+    if result.code in WORDS:
+        assert_told(result.code, result.reason, result.fix, called=result.peer.ae_title)
     return result.outcome, result.code
 
 
