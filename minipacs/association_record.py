@@ -51,6 +51,11 @@ class AssociationRecord(Struct, frozen=True, kw_only=True):
     duration_ms: float = 0.0
     implementation_version: str | None = None
 
+    @property
+    def counted_echoes(self) -> str:
+        """``1 echo``, ``2 echoes``."""
+        return f"{self.echoes} echo{'' if self.echoes == 1 else 'es'}"
+
     def __str__(self) -> str:
         """Return the record as one line."""
         who = f"{self.calling_ae_title or 'unknown'}@{self.address}"
@@ -58,7 +63,7 @@ class AssociationRecord(Struct, frozen=True, kw_only=True):
             who = f"{self.peer} ({who})"
         parts = [f"{self.outcome}{f' {self.reject}' if self.reject else ''}"]
         if self.echoes:
-            parts.append(f"{self.echoes} echo{'es' if self.echoes > 1 else ''}")
+            parts.append(self.counted_echoes)
         parts.append(f"{self.duration_ms:.1f} ms")
         line = f"{who} -> {self.called_ae_title or 'nobody'}: {', '.join(parts)}"
         if self.reason:

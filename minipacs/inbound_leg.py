@@ -186,9 +186,8 @@ def _words(record: AssociationRecord, arrivals: Arrivals) -> Diagnosis:
     """Return what there is to say of a call that arrived: from which address, with which titles, with what result."""
     who = f"{record.calling_ae_title} called {record.called_ae_title} from {record.address}"
     if _is_echo(record):
-        count = f"{record.echoes} echo{'es' if record.echoes > 1 else ''}"
         also = f"; {record.reason}" if record.reason else ""
-        return Diagnosis(record.code, f"{who}: {count}, {record.outcome}{also}", record.fix or "")
+        return Diagnosis(record.code, f"{who}: {record.counted_echoes}, {record.outcome}{also}", record.fix or "")
     reject = f" {record.reject}" if record.reject else ""
     result = f"{record.outcome}{reject}: {record.reason or 'no echo came'}"
     fix = record.fix or "see the peer's log"

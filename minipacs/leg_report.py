@@ -35,7 +35,7 @@ def round_trip_as_json(result: RoundTrip) -> str:
     """Return a round trip as one JSON object; what there is nothing to say of is null."""
     return as_json(
         {
-            "peer": result.peer.name or str(result.peer),
+            "peer": result.peer.label,
             "verdict": result.verdict,
             "enforced": result.enforced,
             "legs": [
@@ -63,7 +63,7 @@ def leg_of_echo(result: EchoResult) -> Leg:
     else:
         standing = Standing.FAILED
     return Leg(
-        leg=result.peer.name or str(result.peer),
+        leg=result.peer.label,
         outcome=result.outcome,
         standing=standing,
         code=result.code,
@@ -71,6 +71,18 @@ def leg_of_echo(result: EchoResult) -> Leg:
         fix=result.fix,
         ms=result.total_ms,
     )
+
+
+def junit_of_echoes(results: Iterable[EchoResult]) -> str:
+    """Return echoes as the XML that CI servers read: a test case a target, which fails when one echo did."""
+    failing = frozenset({Standing.FAILED, Standing.WARNED})
+    return as_junit("minipacs echo", map(leg_of_echo, results), failing)
+
+
+def junit_of_round_trip(result: RoundTrip) -> str:
+    """Return a round trip as the XML that CI servers read: what only warns fails where it is not mutual."""
+    failing = {Standing.FAILED} if result.is_mutual else {Standing.FAILED, Standing.WARNED}
+    return as_junit(f"minipacs roundtrip {result.peer.label}", result.legs, frozenset(failing))
 
 
 def as_junit(suite: str, legs: Iterable[Leg], failing: frozenset[Standing]) -> str:
@@ -133,7 +145,7 @@ def nagios_of_round_trip(result: RoundTrip) -> tuple[int, str]:
     bad = [leg for leg in result.legs if leg.standing is Standing.FAILED]
     proved_nothing = NAGIOS_CRITICAL if bad else NAGIOS_WARNING
     code = NAGIOS_OK if result.is_mutual else proved_nothing
-    text = f"{result.peer.name or result.peer}: {result.verdict}"
+    text = f"{result.peer.label}: {result.verdict}"
     details = [_complaint(leg) for leg in bad] if code == NAGIOS_CRITICAL else [result.warning]
     text = "; ".join(filter(None, (text, *details)))
     times = [*((leg.leg, leg.ms) for leg in result.legs), ("total", result.duration_ms)]

@@ -42,13 +42,20 @@ def peers_of(orthanc: Orthanc, ae_title: str, *, with_modalities: bool) -> list[
     return found
 
 
-def why_not_to_add(table: PeerTable, peer: Peer) -> str:
-    """Return who stands in the way of a peer in our table, and how to change that; empty: nobody."""
-    command = " ".join(map(shlex.quote, ["minipacs", "peers", "add", peer.name, str(peer)]))
+def why_not_to_add(table: PeerTable, peer: Peer, option: str = "") -> str:
+    """Return who stands in the way of a peer in our table, and how to change that; empty: nobody.
+
+    Args:
+        table: ours.
+        peer: who is to be added.
+        option: that names the table to other commands, after a space; empty for the usual one.
+    """
+    command = " ".join(map(shlex.quote, ["minipacs", "peers", "add", peer.name, str(peer)])) + option
     known = table.with_ae_title(peer.ae_title)
     if known is not None:
         command += "".join(f" --allow-from {network_text(network)}" for network in known.allow_from)
-        return f"{known.name} is {known}, not {peer}; to change that: minipacs peers remove {known.name} && {command}"
+        remove = f"minipacs peers remove {known.name}{option}"
+        return f"{known.name} is {known}, not {peer}; to change that: {remove} && {command}"
     if peer.name in table:
         other = command.replace(f" {peer.name} ", " NAME ", 1)
         return f"{peer.name} is {table[peer.name]}, not {peer}; under another name: {other}"

@@ -66,6 +66,11 @@ class Peer(Struct, frozen=True):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.ae_title}@{host}:{self.port}"
 
+    @property
+    def label(self) -> str:
+        """What it is called in reports: its name, or where it is when it has none."""
+        return self.name or str(self)
+
     @classmethod
     def parse(cls, target: str, name: str = "") -> Peer:
         """Return the peer at ``TITLE@HOST:PORT``, or the peer with that title that only calls us.

@@ -103,24 +103,28 @@ def compare(
         "detail": f' as "{wanted.name}"' if wanted.is_named else "",
     }
     if name is None:
-        if (taken := modalities.get(wanted.name)) is not None:
-            return None, RegisteredOutcome.MISSING, diagnose("registered.taken", **facts, entry=taken)
-        return None, RegisteredOutcome.MISSING, diagnose("registered.missing", **facts)
-    entry = modalities[name]
+        taken = modalities.get(wanted.name)
+        code = "registered.missing" if taken is None else "registered.taken"
+        return None, RegisteredOutcome.MISSING, diagnose(code, **facts, entry=taken)
     others = [one for one in namesakes(modalities, wanted.ae_title) if one != name]
-    facts["entry"] = entry
+    return name, *_worth(modalities, wanted, name, others, facts)
+
+
+def _worth(
+    modalities: Mapping[str, Modality], wanted: Wanted, name: str, others: list[str], facts: dict[str, object]
+) -> tuple[RegisteredOutcome, Diagnosis]:
+    """Return what the entry *name* is worth, beside *others* with our AE title; *facts* fill the words."""
+    entry = modalities[name]
+    facts = facts | {"entry": entry}
     if found := differences(entry, wanted):
-        facts["or_address"] = "" if is_same_host(entry.host, wanted.host) else OR_ADDRESS
-        return name, RegisteredOutcome.WRONG, diagnose("registered.wrong", **facts | {"detail": "; ".join(found)})
+        or_address = "" if is_same_host(entry.host, wanted.host) else OR_ADDRESS
+        words = diagnose("registered.wrong", **facts | {"detail": "; ".join(found), "or_address": or_address})
+        return RegisteredOutcome.WRONG, words
     for other in others:  # Orthanc admits us only if every one of them allows it, whichever is right
         if not modalities[other].services.get("AllowEcho", True):
             facts |= {"other": other, "entry": modalities[other], "title": shlex.quote(wanted.ae_title)}
-            return name, RegisteredOutcome.WRONG, diagnose("registered.forbidden", **facts)
-    return (
-        name,
-        RegisteredOutcome.RIGHT,
-        diagnose("registered.right", **facts | {"detail": _more(entry, wanted, others)}),
-    )
+            return RegisteredOutcome.WRONG, diagnose("registered.forbidden", **facts)
+    return RegisteredOutcome.RIGHT, diagnose("registered.right", **facts | {"detail": _more(entry, wanted, others)})
 
 
 def _more(entry: Modality, wanted: Wanted, others: list[str]) -> str:

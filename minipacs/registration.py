@@ -91,7 +91,14 @@ class Wanted(Struct, frozen=True):
 
 
 def wanted(
-    orthanc: Orthanc | None, name: str | None, ae_title: str, host: str, port: int, our_address: str | None = None
+    orthanc: Orthanc | None,
+    name: str | None,
+    ae_title: str,
+    host: str,
+    port: int,
+    our_address: str | None = None,
+    *,
+    uses_tls: bool = False,
 ) -> Wanted:
     """Return what Orthanc has to know of us.
 
@@ -102,13 +109,14 @@ def wanted(
         host: where we listen.
         port: its TCP port.
         our_address: where Orthanc reaches us, if the user says so; None: where we listen.
+        uses_tls: whether we speak TLS there.
 
     Raises:
         RegistrationError: Orthanc cannot know us so.
         OrthancError: there is no way to its machine.
     """
     where = our_address or _reached_at(host, orthanc)
-    return Wanted(name or symbol(ae_title), ae_title, where, port, is_named=name is not None)
+    return Wanted(name or symbol(ae_title), ae_title, where, port, is_named=name is not None, uses_tls=uses_tls)
 
 
 def _reached_at(host: str, orthanc: Orthanc | None) -> str:

@@ -11,7 +11,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from minipacs.bounded import Deadline
 from minipacs.errors import ListenError
@@ -164,8 +163,8 @@ class RoundTripRun:
         if plan.orthanc is None:
             return None
         plan.orthanc.deadline = self._deadline
-        ours = wanted(plan.orthanc, plan.name, node.ae_title, node.host, node.port, plan.our_address)
-        return replace(ours, uses_tls=node.uses_tls)
+        place = (node.ae_title, node.host, node.port, plan.our_address)
+        return wanted(plan.orthanc, plan.name, *place, uses_tls=node.uses_tls)
 
     def _call(self) -> None:
         port = self._settings.advertised_port if self._node is None else self._node.port

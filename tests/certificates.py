@@ -79,6 +79,16 @@ class Authority:
         return TLS(**fields)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class World:
+    """Two authorities that know nothing of each other, and what they have issued."""
+
+    ours: Authority
+    other: Authority
+    node: Identity
+    peer: Identity
+
+
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, valid: tuple[timedelta, timedelta]
 ) -> x509.CertificateBuilder:

@@ -360,6 +360,19 @@ def test_whom_it_knows_is_taken_and_what_cannot_be_is_told_one_by_one(orthanc: O
 
 
 @needs_orthanc
+def test_the_commands_name_the_table_that_they_are_for(orthanc: Orthanc, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text('[peers.old]\nae_title = "ORTHANC"\nhost = "h"\nport = 1\n')
+    done = run_minipacs(tmp_path, "orthanc", "import", "--peers", "other.toml")
+    place = f"ORTHANC@127.0.0.1:{orthanc.dicom_port}"
+    assert done.stderr == (
+        f"orthanc: not taken: in other.toml old is ORTHANC@h:1, not {place}; to change that: minipacs peers remove old "
+        f"--peers {other} && minipacs peers add orthanc {place} --peers {other}\n"
+    )
+    assert done.returncode == 1
+
+
+@needs_orthanc
 def test_a_peer_that_moved_is_told_with_the_commands_that_follow_it(orthanc: Orthanc, tmp_path: Path) -> None:
     save(
         tmp_path, '[peers.old]\nae_title = "ORTHANC"\nhost = "h"\nport = 1\nallow_from = ["127.0.0.1", "10.0.0.0/8"]\n'

@@ -36,8 +36,8 @@ ARROWS = {
     "certificate": "",
     "cli": "__init__ cli.formats errors",
     "cli.echo": (
-        "cli cli.formats cli.options cli.progress cli.targets echo_callbacks echo_result leg leg_report peers "
-        "report rules scu settings side_by_side tracing.transcript wire.framing wire.verification"
+        "cli cli.formats cli.options cli.progress cli.targets echo_callbacks echo_result leg_report peers report "
+        "rules scu settings side_by_side tracing.transcript wire.framing wire.verification"
     ),
     "cli.explain": "catalogue cli cli.options diagnosis escape",
     "cli.formats": "",

@@ -6,7 +6,6 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
 
 import pytest
 
@@ -17,7 +16,7 @@ from minipacs.settings import TLS, Limits, Timeouts
 from minipacs.tls import client_context, server_context
 from minipacs.tls_connection import TLSConnection
 
-from .certificates import SERVERS_ALONE, Authority, Identity
+from .certificates import SERVERS_ALONE, Authority, Identity, World
 from .peers.process import wait_until
 from .raw import RawPeer, accepting, asking, raw_peer
 from .test_scp import wait_until_nothing_is_kept
@@ -34,16 +33,6 @@ ACCEPTED = accepting(OPEN)
 ECHO_RQ = echo_rq()
 INVALID, CLOSED = AssociationOutcome.INVALID, AssociationOutcome.CLOSED
 PROTOCOL_VERSION = bytes.fromhex("15030300020246")
-
-
-@dataclass(frozen=True)
-class World:
-    """Two authorities that know nothing of each other, and what they have issued."""
-
-    ours: Authority
-    other: Authority
-    node: Identity
-    peer: Identity
 
 
 @pytest.fixture(scope="module")

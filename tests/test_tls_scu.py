@@ -2,7 +2,6 @@
 
 import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,23 +13,13 @@ from minipacs.settings import TLS
 from minipacs.tls import client_context, server_context
 
 from . import fakes
-from .certificates import CLIENTS_ALONE, Authority, Identity
+from .certificates import CLIENTS_ALONE, Authority, World
 from .fakes import Behaviour, Conversation, faking
 from .tls_words import WORDS, assert_told
 from .wire.exchange import ABORT_0_0
 
 TIMEOUT = 5.0
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-
-
-@dataclass(frozen=True)
-class World:
-    """Two authorities that know nothing of each other, and what they have issued."""
-
-    ours: Authority
-    other: Authority
-    node: Identity
-    peer: Identity
 
 
 @pytest.fixture(scope="module")

@@ -185,11 +185,9 @@ def _finish(results: list[EchoResult], output: str) -> int:
         click.echo(line)
         return code
     if output == "junit":
-        from minipacs.leg import Standing
-        from minipacs.leg_report import as_junit, leg_of_echo
+        from minipacs.leg_report import junit_of_echoes
 
-        failing = frozenset({Standing.FAILED, Standing.WARNED})
-        click.echo(as_junit("minipacs echo", map(leg_of_echo, results), failing))
+        click.echo(junit_of_echoes(results))
     return OK if all(result.is_success for result in results) else FAILED
 
 

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
-from msgspec.structs import replace
 
 from minipacs.cli import FAILED, OK
 from minipacs.cli.options import Refused, with_settings
@@ -66,8 +65,8 @@ def _asking() -> Iterator[None]:
 def _wanted(orthanc: Orthanc | None, settings: Settings, our_address: str | None, name: str | None) -> Wanted:
     from minipacs.registration import wanted
 
-    ours = wanted(orthanc, name, settings.ae_title, settings.host, settings.advertised_port, our_address)
-    return replace(ours, uses_tls=settings.tls.only)
+    place = (settings.ae_title, settings.host, settings.advertised_port, our_address)
+    return wanted(orthanc, name, *place, uses_tls=settings.tls.only)
 
 
 @command.command(
@@ -213,7 +212,7 @@ def _take(name: str, peer: Peer | ValueError, settings: Settings) -> int:
     if known is not None and (known.host, known.port) == (peer.host, peer.port):
         click.echo(f"{settings.peers}: {known.name} is {known} already")
         return OK
-    if why_not := why_not_to_add(table, peer):
+    if why_not := why_not_to_add(table, peer, settings.peers_option):
         click.echo(f"{name}: not taken: in {settings.peers} {why_not}", err=True)
         return FAILED
     add_peer(settings.peers, peer)

@@ -138,7 +138,6 @@ class _Command:
 
     def _finish(self, result: RoundTrip) -> int:
         from minipacs import leg_report
-        from minipacs.leg import Standing
 
         if self._output == "nagios":
             code, line = leg_report.nagios_of_round_trip(result)
@@ -147,9 +146,7 @@ class _Command:
         if self._output == "json":
             click.echo(leg_report.round_trip_as_json(result))
         elif self._output == "junit":
-            failing = {Standing.FAILED} if result.is_mutual else {Standing.FAILED, Standing.WARNED}
-            suite = f"minipacs roundtrip {self._peer.name or self._peer}"
-            click.echo(leg_report.as_junit(suite, result.legs, frozenset(failing)))
+            click.echo(leg_report.junit_of_round_trip(result))
         else:
             click.secho(result.verdict, fg="green" if result.is_mutual else "red")
             if result.warning:
