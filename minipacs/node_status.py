@@ -9,6 +9,8 @@ from msgspec import Struct
 from minipacs.association_record import AssociationRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from minipacs.peers import Peer
 
 ReloadResult = Literal["loaded", "reloaded", "valid-again", "invalid", "missing"]
@@ -161,3 +163,14 @@ def tls_as_text(port: int, tls_port: int | None) -> str:
     if tls_port is None:
         return ""
     return ", by TLS alone" if tls_port == port else f", TLS on port {tls_port}"
+
+
+_MOST_NAMED = 20  # in one line; JSON has them all
+
+
+def changes_as_text(added: Sequence[str], removed: Sequence[str], changed: Sequence[str]) -> str:
+    """Return what became of a table in one line, such as ``+ct1 -mr2 ~orthanc``; empty when nothing did."""
+    marked = (("+", added), ("-", removed), ("~", changed))
+    names = [f"{mark}{name}" for mark, group in marked for name in group]
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{' '.join(names[:_MOST_NAMED])}{more}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from minipacs.addresses import is_loopback
 from minipacs.diagnosis import symbol
 from minipacs.peers import Peer
 from minipacs.registration import is_same_title
-from minipacs.rest_url import is_loopback
 from minipacs.rules import network_text
 
 if TYPE_CHECKING:

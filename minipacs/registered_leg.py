@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from minipacs.addresses import is_address, is_same_host
 from minipacs.diagnosis import OR_ADDRESS, Diagnosis, diagnose, quoted
 from minipacs.errors import OrthancError, RegistrationError
 from minipacs.escape import escape
 from minipacs.leg import Leg, Standing, leg_of, since
-from minipacs.registration import FORGOTTEN, differences, find, is_address, is_same_host, namesakes, services_text
+from minipacs.registration import FORGOTTEN, differences, find, namesakes, services_text
 from minipacs.verdict import RegisteredOutcome
 
 if TYPE_CHECKING:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import shlex
-import socket
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from minipacs.addresses import is_address, is_every_address, is_loopback, is_same_host
 from minipacs.ae_title import significant
-from minipacs.bounded import within
 from minipacs.diagnosis import symbol
 from minipacs.errors import OrthancError, RegistrationError
 from minipacs.escape import escape
 from minipacs.orthanc import LAST_PORT, Modality, is_symbol
-from minipacs.rest_url import is_loopback
 from minipacs.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,7 +25,6 @@ FORGOTTEN = "Orthanc forgets it at its restart, unless DicomModalitiesInDatabase
 COMES_BACK = "where its configuration has it, it is there again at Orthanc's restart"
 
 _TRIES = 5
-_RESOLVING = 3.0  # seconds for a name server to say whether two names are one host
 
 
 class Wanted(Struct, frozen=True):
@@ -120,7 +116,7 @@ def wanted(
 
 
 def _reached_at(host: str, orthanc: Orthanc | None) -> str:
-    if _is_every_address(host):
+    if is_every_address(host):
         if orthanc is None:
             raise RegistrationError(f"{host} is every address of this machine: name one by --our-address")
         address = orthanc.local_address()
@@ -273,32 +269,3 @@ class Registration:
 def is_same_title(one: str, other: str) -> bool:
     """Whether Orthanc takes two AE titles for one: it compares without regard to case, unless StrictAetComparison."""
     return significant(one).casefold() == significant(other).casefold()
-
-
-def is_same_host(one: str, other: str) -> bool:
-    """Whether two hosts are one: the same text, or a name and an address that it resolves to here."""
-    if one.casefold() == other.casefold():
-        return True
-    if is_address(one) and is_address(other):
-        return False
-    return bool(_addresses(one) & _addresses(other))
-
-
-def is_address(host: str) -> bool:
-    """Whether a host is a numeric address, and no name."""
-    try:
-        return bool(ip_address(host))
-    except ValueError:
-        return False
-
-
-def _is_every_address(host: str) -> bool:
-    return is_address(host) and ip_address(host).is_unspecified
-
-
-def _addresses(host: str) -> set[str]:
-    try:
-        found = within(_RESOLVING, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
-    except (OSError, UnicodeError):
-        return set()
-    return {str(one[4][0]) for one in found}

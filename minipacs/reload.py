@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from minipacs.errors import PeerTableError
 from minipacs.file_watch import TELLS_CLOSE, Change, FileWatch
-from minipacs.node_status import ReloadResult, TableReload
+from minipacs.node_status import ReloadResult, TableReload, changes_as_text
 from minipacs.peers import PeerTable, counted
 from minipacs.timestamp import rfc3339
 from minipacs.toml_file import is_there
@@ -53,8 +53,6 @@ Editors truncate, then write; what is seen between is not what anybody meant. A 
 
 _NOW, _STOP = object(), object()
 
-_MOST_NAMED = 20  # in one line; the JSON log has them all
-
 
 class Reload(Struct, frozen=True, kw_only=True):
     """What came of reading the file again; exactly what a user has to know.
@@ -80,12 +78,10 @@ class Reload(Struct, frozen=True, kw_only=True):
         peers = counted(self.count)
         if self.faults:
             return f"peers: the last good table stays in force ({peers}): {'; '.join(self.faults)}"
-        marked = (("+", self.added), ("-", self.removed), ("~", self.changed))
-        names = [f"{mark}{name}" for mark, group in marked for name in group]
-        if not names:
+        text = changes_as_text(self.added, self.removed, self.changed)
+        if not text:
             return f"peers: {self.source} is valid again, and as it was ({peers})"
-        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-        return f"peers: {' '.join(names[:_MOST_NAMED])}{more} ({peers})"
+        return f"peers: {text} ({peers})"
 
 
 class LivePeerTable:

@@ -20,10 +20,11 @@ from requests.auth import HTTPBasicAuth
 from requests.exceptions import InvalidURL, ProxyError, RequestException, Timeout
 from requests.utils import get_netrc_auth, select_proxy
 
+from minipacs.addresses import is_loopback
 from minipacs.bounded import within
 from minipacs.errors import OrthancError
 from minipacs.escape import escape
-from minipacs.rest_url import host_in, is_loopback
+from minipacs.rest_url import host_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from voluptuous import Invalid
@@ -35,14 +34,6 @@ def host_in(url: str, username: str, password: str) -> str:
     if host is None:
         raise OrthancError(f"{_RULE}, not {escape(url) or 'empty'}{_nearest(url)}")
     return host
-
-
-def is_loopback(host: str) -> bool:
-    """Whether that is this machine, as seen by itself alone."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") == "localhost"
 
 
 def _valid_host(url: str) -> str | None:

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from minipacs.node_status import tls_as_text
+from minipacs.node_status import changes_as_text, tls_as_text
 from minipacs.peers import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from minipacs.node_status import AssociationsStatus, NodeStatus, TableReload
-
-_MOST_NAMED = 20
 
 _RESULTS = {
     "loaded": "read at the start",
@@ -59,10 +57,8 @@ def _table(status: NodeStatus, now: datetime) -> Iterator[str]:
 
 
 def _changes(reload: TableReload) -> str:
-    marked = (("+", reload.added), ("-", reload.removed), ("~", reload.changed))
-    names = [f"{mark}{name}" for mark, group in marked for name in group]
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f": {' '.join(names[:_MOST_NAMED])}{more}" if names else ""
+    text = changes_as_text(reload.added, reload.removed, reload.changed)
+    return f": {text}" if text else ""
 
 
 def _associations(associations: AssociationsStatus, now: datetime) -> Iterator[str]:
