@@ -84,6 +84,7 @@ ARROWS = {
         "node_status peers rules settings tally timestamp tls_connection wire.associate"
     ),
     "listening": "admission association_record diagnosis settings wire.associate wire.association",
+    "live_files": "errors file_watch",
     "log": "timestamp",
     "names": "escape wire.associate wire.pdu",
     "node_status": "association_record peers rules",
@@ -97,7 +98,7 @@ ARROWS = {
     "recognition": "echo_result escape wire.associate wire.indications wire.messages wire.pdu",
     "registered_leg": "addresses diagnosis errors escape leg orthanc peers registration verdict",
     "registration": "addresses ae_title diagnosis errors escape orthanc settings",
-    "reload": "errors file_watch node_status peers timestamp toml_file",
+    "reload": "live_files node_status peers timestamp toml_file",
     "report": "echo_result node_status peers",
     "requestor": "tcp wire.association wire.indications wire.state_table",
     "rest": "addresses bounded errors escape rest_url",
@@ -126,11 +127,13 @@ ARROWS = {
     "tracing.dump": "tracing.dissection tracing.fields wire.association wire.pdu",
     "tracing.fields": "escape names",
     "tracing.items": "names tracing.fields wire.items",
-    "tracing.log": "escape flood recognition tracing.dump tracing.negotiation wire.associate wire.association wire.pdu",
+    "tracing.log": (
+        "escape flood recognition tracing.dump tracing.negotiation wire.associate wire.association wire.pdu"
+    ),
     "tracing.negotiation": (
         "errors escape names tracing.dump tracing.fields tracing.items wire.associate wire.header wire.items wire.pdu"
     ),
-    "tracing.transcript": "echo_callbacks tracing.dump tracing.negotiation wire.associate wire.association wire.pdu",
+    "tracing.transcript": ("echo_callbacks tracing.dump tracing.negotiation wire.associate wire.association wire.pdu"),
     "verdict": "echo_result leg",
     "wire": "",
     "wire.associate": "ae_title errors wire.header wire.items",
