@@ -217,4 +217,4 @@ def _stamp_of(path: Path) -> tuple[int, ...] | None:
         status = path.stat()
     except OSError:
         return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns

@@ -21,20 +21,21 @@ ARROWS = {
     "__main__": "cli",
     "accepting": "",
     "addresses": "bounded",
-    "admission": "peers wire.associate",
+    "admission": "certificate peers wire.associate",
     "ae_title": "escape",
     "association_record": "",
     "bounded": "",
     "call": (
-        "diagnosis echo_callbacks echo_result errors escape peers port_look recognition requestor tls_recognition "
-        "wire.associate wire.dimse wire.indications wire.messages wire.pdu wire.state_table wire.verification"
+        "certificate diagnosis echo_callbacks echo_result errors escape peers port_look recognition requestor "
+        "tls_recognition wire.associate wire.dimse wire.indications wire.messages wire.pdu wire.state_table "
+        "wire.verification"
     ),
     "catalogue": "",
     "catalogue.round_trip": "catalogue",
     "catalogue.tls": "catalogue",
     "catalogue.we_are_called": "catalogue",
     "catalogue.we_call": "catalogue",
-    "certificate": "",
+    "certificate": "escape",
     "cli": "__init__ cli.formats errors",
     "cli.echo": (
         "cli cli.formats cli.options cli.progress cli.targets echo_callbacks echo_result leg_report peers report "
@@ -56,8 +57,8 @@ ARROWS = {
         "settings"
     ),
     "cli.serve": (
-        "__init__ cli.options connection control_server listener listening log node_status peers reload settings "
-        "timestamp tls toml_file tracing.log"
+        "__init__ certificate cli.options connection control_server listener listening live_tls log node_status "
+        "peers reload settings timestamp toml_file tracing.log"
     ),
     "cli.status": "cli cli.options control_client errors node_status settings status_report",
     "cli.targets": "cli.options peers settings tls toml_file",
@@ -80,11 +81,12 @@ ARROWS = {
     "leg": "diagnosis",
     "leg_report": "echo_result leg report roundtrip",
     "listener": (
-        "accepting admission ae_title association_record connection diagnosis errors escape flood listening "
-        "node_status peers rules settings tally timestamp tls_connection wire.associate"
+        "accepting admission ae_title association_record certificate connection diagnosis errors escape flood "
+        "listening node_status peers rules settings tally timestamp tls_connection wire.associate"
     ),
     "listening": "admission association_record diagnosis settings wire.associate wire.association",
     "live_files": "errors file_watch",
+    "live_tls": "certificate errors live_files node_status settings timestamp tls toml_file",
     "log": "timestamp",
     "names": "escape wire.associate wire.pdu",
     "node_status": "association_record peers rules",
@@ -107,7 +109,7 @@ ARROWS = {
         "bounded errors inbound inbound_leg leg orthanc outbound_legs peers registered_leg registration settings "
         "verdict"
     ),
-    "rules": "ae_title names wire.items wire.verification",
+    "rules": "ae_title certificate names wire.items wire.verification",
     "scp": "ae_title association_record listener peers settings",
     "scu": "ae_title call echo_callbacks echo_result peers settings tls wire.framing wire.items wire.verification",
     "settings": "errors rules toml_file wire.framing wire.messages",

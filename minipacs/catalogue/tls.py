@@ -90,6 +90,13 @@ WE_CALL = (
         "certificate for {host}",
     ),
     Row(
+        "tls.another-certificate",
+        "the peer's certificate is not the one to which it is tied",
+        "{called} shows another certificate than the one to which it is tied: {detail}",
+        "if that is its certificate: put its fingerprint or subject into certificate of the peer in the peer table; "
+        "else somebody else answers at {host} port {port}",
+    ),
+    Row(
         "tls.no-common-version",
         "alert protocol_version, or a version that we do not take",
         "{called} and we have no version of TLS in common",
