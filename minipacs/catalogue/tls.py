@@ -201,6 +201,20 @@ WE_ARE_CALLED = (
         "on the peer: enable ECDHE with AES-GCM, as the BCP 195 profiles of DICOM have it",
     ),
     Row(
+        "admission.certificate",
+        "we reject 1/1/3: a known peer, with another certificate than its own",
+        "{calling} calls from {address} with another certificate than peer {name} is tied to: {detail}",
+        'if that is its certificate, under [peers.{name}]: certificate = "{fingerprint}"; else somebody else calls by '
+        "its title: see what runs at {address}",
+    ),
+    Row(
+        "admission.no-certificate",
+        "we reject 1/1/3: a peer that is tied to its certificate, and shows none",
+        "{calling} calls from {address} without a certificate, and peer {name} is tied to one",
+        "on the peer: call by TLS{at_tls}, and show its certificate; or here: take certificate out of [peers.{name}], "
+        "if its AE title alone shall do",
+    ),
+    Row(
         "tls-inbound.other",
         "another failure of the handshake",
         "TLS failed: {detail}",

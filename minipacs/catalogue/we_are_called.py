@@ -26,20 +26,6 @@ _REJECTED = (
         "if that is where it should call from, under [peers.{name}]: allow_from = {allow_from}",
     ),
     Row(
-        "admission.certificate",
-        "we reject 1/1/3: a known peer, with another certificate than the one to which it is tied",
-        "{calling} calls from {address} with another certificate than peer {name} is tied to: {detail}",
-        'if that is its certificate, under [peers.{name}]: certificate = "{fingerprint}"; else somebody else calls by '
-        "its title: see what runs at {address}",
-    ),
-    Row(
-        "admission.no-certificate",
-        "we reject 1/1/3: a known peer that is tied to its certificate, and shows none",
-        "{calling} calls from {address} without a certificate, and peer {name} is tied to one",
-        "on the peer: call by TLS{at_tls}, and show its certificate; or here: take certificate out of [peers.{name}], "
-        "if its AE title alone shall do",
-    ),
-    Row(
         "admission.unusable-ae-title",
         "we reject 1/1/3: a calling AE title that is blank or not valid",
         "{calling} cannot be in a peer table: its AE title is not valid",
