@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from minipacs.errors import FileError
 from minipacs.file_watch import TELLS_CLOSE, Change, FileWatch
+from minipacs.writers import is_open_for_writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,9 +97,9 @@ class LiveFiles(ABC, Generic[V]):
 
     def __exit__(self, *_: object) -> None:
         """Follow them no more."""
-        self._watch.stop()
         self._orders.put(_STOP)
         self._thread.join()
+        self._watch.stop()  # behind the thread, which follows the files by it
 
     def reload(self) -> None:
         """Read the files at once; what they say counts without waiting for it to last. Returns before that is done."""
@@ -137,7 +138,7 @@ class LiveFiles(ABC, Generic[V]):
         due: float | None = None
         seen: V | FileError | None = None
         stamp: object = None
-        is_whole = is_doubted = False
+        is_whole = is_doubted = has_waited = False
         while True:
             try:
                 order = self._orders.get(timeout=None if due is None else max(0.0, due - monotonic()))
@@ -147,13 +148,15 @@ class LiveFiles(ABC, Generic[V]):
                 return
             if isinstance(order, Change):
                 due, seen = monotonic() + _PAUSES[order], None
-                is_whole, is_doubted = order is Change.REPLACED, False
+                is_whole, is_doubted, has_waited = order is Change.REPLACED, False, order is Change.WRITING
             elif order is _NOW:
                 self._follow()
                 self._take_up(self._look(), is_certain=True)
                 seen = None
             elif self._follow():  # what happened in the new folder before we watched it was not told to us
                 due, seen = monotonic() + _PAUSES[Change.CREATED], None
+            elif not has_waited and any(map(is_open_for_writing, self._paths)):
+                due, seen, has_waited = monotonic() + _WRITER_PATIENCE, None, True
             elif seen is None or stamp != self._stamp():
                 stamp = self._stamp()
                 due, seen = monotonic() + _SETTLED, self._look()

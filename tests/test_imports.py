@@ -85,7 +85,7 @@ ARROWS = {
         "listening node_status peers rules settings tally timestamp tls_connection wire.associate"
     ),
     "listening": "admission association_record diagnosis settings wire.associate wire.association",
-    "live_files": "errors file_watch",
+    "live_files": "errors file_watch writers",
     "live_tls": "certificate errors live_files node_status settings timestamp tls toml_file",
     "log": "timestamp",
     "names": "escape wire.associate wire.pdu",
@@ -152,6 +152,7 @@ ARROWS = {
     "wire.pdu": "errors wire.associate wire.header wire.items",
     "wire.state_table": "",
     "wire.verification": "__init__ errors wire.associate wire.dimse wire.framing wire.items wire.pdu",
+    "writers": "",
 }
 
 # What `import minipacs` and `minipacs echo` do without: some take longer to import than an echo takes.

@@ -15,9 +15,10 @@ from typing import TypeAlias
 import pytest
 
 from minipacs import PeerTable, PeerTableError, file_watch, live_files
-from minipacs.file_watch import Change, FileWatch
+from minipacs.file_watch import TELLS_CLOSE, Change, FileWatch
 from minipacs.live_files import CONFIRMATION
 from minipacs.reload import LivePeerTable, Reload
+from minipacs.writers import is_open_for_writing
 
 from .peers.process import wait_until
 from .test_toml_file import public_folder, without_privileges
@@ -999,3 +1000,79 @@ def test_nobody_wakes_up_while_nothing_happens(tmp_path: Path) -> None:
         assert before
         dawdle(1.1)
         assert wake_ups() == before
+
+
+# --- several writers -------------------------------------------------------------------------------------------------
+
+
+def touched(path: Path) -> None:
+    """Opened for writing and closed, as if it had been written."""
+    path.open("r+b").close()
+
+
+def renamed_away_and_back(path: Path) -> None:
+    path.rename(path.with_name("backup"))
+    path.with_name("backup").rename(path)
+
+
+def linked_to(path: Path) -> None:
+    path.rename(path.with_name("real"))
+    path.symlink_to("real")
+
+
+@pytest.mark.skipif(not TELLS_CLOSE, reason="only Linux tells who has a file open for writing")
+@pytest.mark.parametrize("meddle", [touched, renamed_away_and_back, linked_to, lambda path: path.chmod(0o600)])
+def test_half_of_what_one_writes_does_not_count_though_another_meddles(
+    meddle: Callable[[Path], object], tmp_path: Path
+) -> None:
+    """A table may be valid up to the line that its writer has come to, and admit from anywhere without the next."""
+    path = plain(tmp_path)
+    path.write_text(text_of("a"))
+    with following(path) as followed, sampled(followed) as seen:
+        with path.open("w") as file:
+            file.write(text_of("b"))
+            file.flush()
+            meddle(path)
+            dawdle(0.4)
+            assert followed.names == ("a",)
+            file.write('allow_from = ["10.0.0.0/8"]\n')
+        followed.takes_up("b", within=PATIENCE)
+        assert [str(network) for network in followed.live.current["b"].allow_from] == ["10.0.0.0/8"]
+    assert seen == [("a",), ("b",)]
+
+
+def test_a_writer_that_never_closes_is_not_waited_for_forever(tmp_path: Path) -> None:
+    path = plain(tmp_path)
+    path.write_text(text_of("a"))
+    with following(path) as followed, path.open("w") as file:
+        file.write(text_of("b"))
+        file.flush()
+        touched(path)
+        followed.takes_up("b", within=PATIENCE)
+
+
+def test_whoever_has_a_file_open_for_writing_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    assert not is_open_for_writing(path)
+    path.write_text("x")
+    assert not is_open_for_writing(path)
+    with path.open("rb"):
+        assert not is_open_for_writing(path)
+    with path.open("ab"):
+        assert is_open_for_writing(path) is TELLS_CLOSE
+    assert not is_open_for_writing(path)
+    assert not is_open_for_writing(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    assert not is_open_for_writing(tmp_path / "pipe")
+
+
+def test_the_stop_of_a_table_logs_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = plain(tmp_path)
+    path.write_text(text_of("a"))
+    for _ in range(30):
+        with LivePeerTable(path, lambda _: None):
+            path.parent.rename(path.parent.with_name("other"))
+            path.parent.mkdir()
+            rename_over(path, text_of("b"))
+        shutil.rmtree(path.parent.with_name("other"))
+    assert caplog.records == []
