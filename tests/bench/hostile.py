@@ -1,0 +1,221 @@
+"""A good peer's time, and the node's memory and descriptors, while it is attacked; and how others do beside less.
+
+    python -m tests.bench.hostile            about two minutes; loopback only, bounded in count and time
+
+The good peer is a bare socket that sends canned PDUs, one association after the other with a pause between. Idle and
+attacked take turns, so that whatever else the machine does meets both. Figures of one machine and one run: ratios
+travel, digits do not.
+"""
+
+import resource
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from statistics import median, quantiles
+
+from minipacs.tls import client_context
+from tests.certificates import Authority
+from tests.hostile import FULL, attacking
+from tests.peers.dcmtk import storescp
+from tests.peers.node import Node, serving
+from tests.peers.orthanc import Orthanc
+from tests.proc import Process
+
+from .upper_layer import DEFAULT_LIMITS, Client, server
+
+ROUNDS = 3
+ASSOCIATIONS = 100  # a round, of each
+PAUSE = 0.03
+PHASES = ("connect", "associate", "echo", "release")
+LOCKED_OUT = 40.0  # seconds after which a server is not asked again
+
+Dial = Callable[[], Client]
+
+
+@dataclass
+class Figures:
+    """Of a node, idle or attacked."""
+
+    times: list[list[float]] = field(default_factory=list)  # of the phases, milliseconds, by association
+    resident: list[int] = field(default_factory=list)
+    descriptors: list[int] = field(default_factory=list)
+    switches: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def of(self, phase: str) -> tuple[float, float]:
+        """Median and 95th percentile in milliseconds."""
+        column = [sum(row) if phase == "all" else row[PHASES.index(phase)] for row in self.times]
+        return median(column), quantiles(column, n=20)[-1]
+
+
+def one_association(dial: Dial) -> list[float]:
+    """Milliseconds of each phase."""
+    moments = [time.perf_counter()]
+    client = dial()
+    for step in (lambda: None, client.associate, client.echo, client.release):
+        answer = step()
+        assert answer is not False, "a good peer was rejected"
+        moments.append(time.perf_counter())
+    return [(after - before) * 1000 for before, after in pairwise(moments)]
+
+
+def measure(node: Process, dial: Dial, figures: Figures) -> None:
+    for _ in range(5):
+        one_association(dial)
+    switches, cpu, started = node.context_switches, node.cpu_seconds, time.perf_counter()
+    for number in range(ASSOCIATIONS):
+        figures.times.append(one_association(dial))
+        if number % 10 == 0:
+            figures.resident.append(node.resident_kib)
+            figures.descriptors.append(node.descriptors)
+        time.sleep(PAUSE)
+    seconds = time.perf_counter() - started
+    figures.switches.append((node.context_switches - switches) / seconds)
+    figures.cpu.append((node.cpu_seconds - cpu) / seconds * 100)
+
+
+def idle_and_attacked(name: str, node: Node, dial: Dial, *, tls: bool) -> None:
+    process = Process(node.child.pid)
+    idle, attacked, after = Figures(), Figures(), []
+    measure(process, dial, Figures())  # warm: what is imported and kept once is
+    for _ in range(ROUNDS):
+        measure(process, dial, idle)
+        with attacking(node.port, replace(FULL, tls=tls)) as attack:
+            measure(process, dial, attacked)
+            attack.stop()
+        process.wait_for_descriptors(idle.descriptors[0])
+        after.append(process.resident_kib)
+    show(name, idle, attacked)
+    peak = max(attacked.resident)
+    print(f"  resident memory, MB: idle {idle.resident[0] / 1024:.1f}, attacked {peak / 1024:.1f} at most", end="")
+    print(f" (+{(peak - idle.resident[0]) / 1024:.1f}), after each attack {[round(kib / 1024, 1) for kib in after]}")
+    print(
+        f"  descriptors: idle {idle.descriptors[0]}, attacked {max(attacked.descriptors)}, after {process.descriptors}"
+    )
+    print(f"  context switches a second: {median(idle.switches):.0f}, {median(attacked.switches):.0f}", end="")
+    print(f"; per cent of a core: {median(idle.cpu):.1f}, {median(attacked.cpu):.1f}")
+    print(f"  lines that it logged in all this, of connections that were no association: {untold(node)}", flush=True)
+
+
+def show(name: str, idle: Figures, attacked: Figures) -> None:
+    print(f"{name}: {len(idle.times)} associations idle, {len(attacked.times)} attacked; milliseconds, median (95 %)")
+    for phase in (*PHASES, "all"):
+        (before, before95), (during, during95) = idle.of(phase), attacked.of(phase)
+        print(f"  {phase:10} idle {before:6.2f} ({before95:6.2f})   attacked {during:6.2f} ({during95:6.2f})", end="")
+        print(f"   ratio {during / before:.2f}")
+
+
+def untold(node: Node) -> int:
+    strangers = [event for event in node.events() if event["calling_ae_title"] is None]
+    return len(strangers) + len(node.events("message"))
+
+
+def is_served(port: int) -> bool:
+    """Whether a good peer is associated, answered and released, each within 5 s."""
+    with suppress(OSError, AssertionError):
+        client = Client(port)
+        with client.socket:
+            client.socket.settimeout(5.0)
+            if client.associate():
+                client.echo()
+                client.release()
+                return True
+    return False
+
+
+def seconds_until_served(port: int) -> str:
+    started = time.perf_counter()
+    while time.perf_counter() - started < LOCKED_OUT:
+        if is_served(port):
+            return f"{time.perf_counter() - started:.1f} s"
+        time.sleep(0.1)
+    return f"more than {LOCKED_OUT:.0f} s"
+
+
+def beside_silent_ones(port: int) -> str:
+    with ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+        time.sleep(0.5)
+        return seconds_until_served(port)
+
+
+def after_closes(port: int) -> str:
+    for _ in range(12):
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    time.sleep(0.5)
+    return seconds_until_served(port)
+
+
+@contextmanager
+def all_servers(folder: Path) -> Iterator[dict[str, int]]:
+    """The node, and those whose place it takes, by name: the port of each."""
+    with ExitStack() as stack:
+        node = stack.enter_context(serving(folder / "node", '[peers.bench]\nae_title = "BENCH"\n'))
+        pynetdicom = stack.enter_context(server([sys.executable, "-c", DEFAULT_LIMITS]))
+        dcmtk = stack.enter_context(storescp(folder / "dcmtk", ae_title="MINIPACS"))
+        anybody = {"DicomAlwaysAllowEcho": True}
+        orthanc = stack.enter_context(Orthanc(folder / "orthanc", minipacs_port=node.port, extra=anybody))
+        yield {
+            "minipacs": node.port,
+            "pynetdicom": pynetdicom[0],
+            "storescp": dcmtk.port,
+            "Orthanc": orthanc.dicom_port,
+        }
+
+
+def side_by_side(what: str, attack: Callable[[int], str]) -> None:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        all_servers(Path(folder)) as ports,
+        ThreadPoolExecutor(len(ports)) as pool,
+    ):
+        results = dict(zip(ports, pool.map(attack, ports.values()), strict=True))
+    print(f"{what}, a good peer is served after: {results}", flush=True)
+
+
+def plain(folder: Path) -> None:
+    with serving(folder, '[peers.bench]\nae_title = "BENCH"\n') as node:
+        idle_and_attacked("plain port", node, lambda: Client(node.port), tls=False)
+
+
+def by_tls(folder: Path) -> None:
+    authority = Authority(folder / "ca")
+    ours, theirs = authority.issue(), authority.issue()
+    (folder / "conf").mkdir()
+    (folder / "conf" / "minipacs.toml").write_text(
+        f"[tls]\ncertificate = '{ours.certificate}'\nkey = '{ours.key}'\ntrusted = '{authority.certificate}'\n"
+        "port = 0\nonly = true\n"
+    )
+    context = client_context(authority.settings(theirs))
+
+    with serving(folder, '[peers.bench]\nae_title = "BENCH"\n') as node:
+
+        def dial() -> Client:
+            client = Client(node.port)
+            client.socket = context.wrap_socket(client.socket, server_hostname="127.0.0.1")
+            return client
+
+        idle_and_attacked("port for TLS", node, dial, tls=True)
+
+
+def main() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(4096, hard)), hard))
+    print(f"attack: {FULL}")
+    for node in (plain, by_tls):
+        with tempfile.TemporaryDirectory() as folder:
+            node(Path(folder))
+    side_by_side("beside 40 silent connections", beside_silent_ones)
+    side_by_side("after 12 connections that close at once", after_closes)
+
+
+if __name__ == "__main__":
+    main()
