@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 16
 
+_RECORD_HEADER = 5
+_RECORD_LIMIT = 1 << 14
+"""What a TLS record carries at most before anything is ciphered, in bytes (RFC 8446 §5.1)."""
+
 _PROTOCOL_VERSION = bytes.fromhex("15 0303 0002 02 46")
 """A fatal alert (RFC 8446 §6.2): whoever speaks something else can tell by it that TLS is spoken here."""
 
@@ -38,9 +42,8 @@ class TLSConnection(Connection):
 
     def __init__(self, listening: Listening[Connection], context: ssl.SSLContext) -> None:
         super().__init__(listening)
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._context = context
+        self._first_record: bytearray | None = bytearray()  # what came of it; None once OpenSSL has it
         self._is_open = False
         self._has_failed = False
 
@@ -49,7 +52,7 @@ class TLSConnection(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection; what is written from now on goes through TLS."""
         self._network = cast("asyncio.Transport", transport)
-        self._ciphered = _CipheredTransport(self._network, self._tls, self._outgoing)
+        self._ciphered = _CipheredTransport(self._network)
         super().connection_made(self._ciphered)
         self._watch_until(self.started + self._timeouts.handshake)
 
@@ -62,12 +65,18 @@ class TLSConnection(Connection):
         if is_first and protocol_of(data) != "tls":
             self._refuse(data)
             return
+        if self._first_record is not None:
+            self._first_record += data
+            if not _is_whole(self._first_record):
+                return
+            data, self._first_record = bytes(self._first_record), None
+            self._begin()
         try:
             plain, is_at_end = self._decipher(data)
         except ssl.SSLError as error:
             self._fail(AssociationOutcome.INVALID, of_caller(error), words_of(error))
             return
-        self._network.write(self._outgoing.read())
+        self._ciphered.flush()
         if plain:
             super().data_received(plain)
         if is_at_end:
@@ -89,6 +98,12 @@ class TLSConnection(Connection):
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
+    def _begin(self) -> None:
+        """Begin with TLS, not before there is a record to read: OpenSSL takes 50 kB for each handshake."""
+        self._incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = self._context.wrap_bio(self._incoming, outgoing, server_side=True)
+        self._ciphered.begin(self._tls, outgoing)
+
     def _decipher(self, data: bytes) -> tuple[bytes, bool]:
         """Return what *data* makes readable, and whether the peer will send no more (close_notify)."""
         self._incoming.write(data)
@@ -109,14 +124,14 @@ class TLSConnection(Connection):
     def _refuse(self, first_bytes: bytes) -> None:
         protocol = protocol_of(first_bytes)
         code = "tls-inbound.plain" if first_bytes[0] in PDU_CLASSES else f"inbound.{protocol}"
-        self._outgoing.write(_PROTOCOL_VERSION)
+        self._network.write(_PROTOCOL_VERSION)
         self._fail(AssociationOutcome.INVALID, code, f"its first bytes are {hex_dump(first_bytes)}")
 
     def _fail(self, outcome: AssociationOutcome, code: str, detail: str) -> None:
         """Send the alert, and give the peer a moment to close: a reset would take the alert away from it."""
         self._has_failed = True
         self._tell(outcome, code, detail)
-        self._network.write(self._outgoing.read())
+        self._ciphered.flush()
         self._network.write_eof()
         self._watch_until(self._loop.time() + self._timeouts.close)
 
@@ -133,25 +148,41 @@ class TLSConnection(Connection):
             self.cut()
 
 
-class _CipheredTransport(asyncio.Transport):
-    """What is written to it goes through TLS; the rest is that of the network's."""
+def _is_whole(record: bytearray) -> bool:
+    """Whether a TLS record that has begun is there to its end, or is none that OpenSSL would wait for."""
+    if len(record) < _RECORD_HEADER:
+        return False
+    length = int.from_bytes(record[3:_RECORD_HEADER])
+    return record[1] != 3 or length > _RECORD_LIMIT or len(record) >= _RECORD_HEADER + length
 
-    def __init__(self, network: asyncio.Transport, tls: ssl.SSLObject, outgoing: ssl.MemoryBIO) -> None:
+
+class _CipheredTransport(asyncio.Transport):
+    """What is written to it goes through TLS, once that has begun; the rest is that of the network's."""
+
+    def __init__(self, network: asyncio.Transport) -> None:
         super().__init__()
         self._network = network
+        self._tls: ssl.SSLObject | None = None
+
+    def begin(self, tls: ssl.SSLObject, outgoing: ssl.MemoryBIO) -> None:
         self._tls = tls
         self._outgoing = outgoing
 
+    def flush(self) -> None:
+        if self._tls is not None:
+            self._network.write(self._outgoing.read())
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        with suppress(ssl.SSLError):  # once it has failed, nothing can be said any more
-            self._tls.write(data)
-        self._network.write(self._outgoing.read())
+        if self._tls is not None:
+            with suppress(ssl.SSLError):  # once it has failed, nothing can be said any more
+                self._tls.write(data)
+            self.flush()
 
     def close(self) -> None:
-        if not self._network.is_closing():
+        if self._tls is not None and not self._network.is_closing():
             with suppress(ssl.SSLError):  # close_notify; that of the peer is not waited for, and nor is its handshake
                 self._tls.unwrap()
-            self._network.write(self._outgoing.read())
+            self.flush()
         self._network.close()
 
     def abort(self) -> None:

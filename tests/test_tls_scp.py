@@ -106,6 +106,64 @@ def test_everything_at_once_is_answered_and_the_close_is_told(node: Verification
     assert last_record(node).echoes == 2
 
 
+PIECES: dict[str, Callable[[bytes], tuple[bytes, ...]]] = {
+    "a byte each": lambda hello: tuple(bytes([byte]) for byte in hello),
+    "header, body": lambda hello: (hello[:5], hello[5:]),
+    "two records": lambda hello: (two_records(hello),),
+    "two records, one after the other": lambda hello: (two_records(hello)[:55], two_records(hello)[55:]),
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_a_hello_in_any_pieces_is_taken(name: str, node: VerificationSCP, world: World) -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = good_peer(world).wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    with raw_peer(node.port) as peer:
+        assert not shakes_hands(client)
+        peer.send(*PIECES[name](outgoing.read()))
+        while not shakes_hands(client):
+            incoming.write(peer.socket.recv(1 << 16))
+        client.write(OPEN)
+        peer.send(outgoing.read())
+        while not (answer := deciphered_so_far(client)):
+            incoming.write(peer.socket.recv(1 << 16))
+    assert answer == ACCEPTED
+
+
+def two_records(hello: bytes) -> bytes:
+    """The message in two records, of which the first has 50 bytes (RFC 8446 §5.1)."""
+    version, message = hello[:3], hello[5:]
+    return b"".join(version + len(part).to_bytes(2, "big") + part for part in (message[:50], message[50:]))
+
+
+def deciphered_so_far(client: ssl.SSLObject) -> bytes:
+    try:
+        return client.read(1 << 16)
+    except ssl.SSLWantReadError:
+        return b""
+
+
+def test_openssl_is_not_asked_before_there_is_a_record(node: VerificationSCP, world: World) -> None:
+    """It takes 50 kB a handshake, which a crowd of half-sent ones would take from us."""
+    hello = client_hello(world)
+    with raw_peer(node.port) as silent, raw_peer(node.port) as half, raw_peer(node.port) as whole:
+        half.send(hello[:-1])
+        whole.send(hello[:-1], hello[-1:])
+        assert whole.receive(1) == b"\x16"
+        begun = {c.port: hasattr(c, "_tls") for c in list(listener_of(node)._connections)}
+        ports = [peer.socket.getsockname()[1] for peer in (silent, half, whole)]
+        assert [begun[port] for port in ports] == [False, False, True]
+        half.send(hello[-1:])
+        assert half.receive(1) == b"\x16"
+
+
+def test_a_record_longer_than_any_is_not_waited_for(node: VerificationSCP) -> None:
+    with raw_peer(node.port) as peer:
+        peer.send(bytes.fromhex("160301 ffff"))
+        assert peer.receive_all()[:1] == b"\x15"
+    assert last_record(node).outcome == INVALID
+
+
 def test_a_stranger_is_rejected_as_elsewhere(node: VerificationSCP, world: World) -> None:
     with tls_peer(node, good_peer(world)) as peer:
         assert peer.exchange(asking(calling=b"STRANGER"))[:1] == b"\x03"

@@ -80,6 +80,10 @@ class Child:
         what = "not ready in time" if self.exit_code is None else f"ended with {self.exit_code}"
         raise StartError(f"{self._process.args!r}: {what}; its log ends:\n{self.log[-_TAIL:]}")
 
+    def terminate(self) -> None:
+        """SIGTERM to the process alone, for one that has something to say at its end; `wait` for it."""
+        os.kill(self.pid, signal.SIGTERM)
+
     def kill(self) -> None:
         """SIGKILL to the group, for a child whose orderly end nobody needs."""
         os.killpg(self.pid, signal.SIGKILL)
