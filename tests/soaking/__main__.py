@@ -52,7 +52,7 @@ def main() -> int:
         result = soak(arguments.seconds, folder, lambda text: print(text, file=sys.stderr, flush=True))
     except KeyboardInterrupt:
         return 130
-    draw(result)
+    draw(result, folder / "plot.png")
     print(json.dumps(as_json(result), indent=2) if arguments.json else as_text(result))
     return 1 if result.failure_count else 0
 

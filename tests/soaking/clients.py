@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 
-from minipacs import EchoResult, Outcome, Peer, echo
+from minipacs import EchoResult, Peer, echo
 
 from ..peers.dcmtk import ECHOSCU
 from ..peers.orthanc import Orthanc
@@ -50,10 +50,13 @@ def ours(client: str, node: Peer, title: str, tls: ssl.SSLContext | None = None)
 def holding(client: str, node: Peer, title: str, seconds: float) -> Try:
     """Our own SCU on one association that stays open for so long, with an echo each half second."""
 
-    def hold() -> tuple[Saw, str]:
-        return _seen(echo(node, title, count=int(seconds * 2), interval=0.5, timeout=TIMEOUT), ())
+    def hold() -> Attempt:
+        started = time.monotonic()
+        result = echo(node, title, count=int(seconds * 2), interval=0.5, timeout=TIMEOUT)
+        ended = time.monotonic()
+        return Attempt(client, title, started, ended, Saw.ECHOED, *_seen(result, ()), measured_ms=result.echo_ms)
 
-    return lambda: _attempt(client, title, Saw.ECHOED, hold)
+    return hold
 
 
 def calling_out(client: str, peer: Peer, tls: ssl.SSLContext | None = None) -> Try:

@@ -59,6 +59,7 @@ def main() -> None:
     ae.add_supported_context(Verification)
     server = ae.start_server(("127.0.0.1", 0), block=False)
     assert server is not None
+    assert server.socket is not None
     print(json.dumps({"port": server.socket.getsockname()[1]}), flush=True)
     while not ended.wait(PERIOD):
         for title, address in CALLERS:

@@ -1,4 +1,4 @@
-"""The node's certificate, its key and the certificates that it trusts are renewed every few seconds, now and then badly.
+"""The node's certificate, its key and those that it trusts are renewed every few seconds, now and then badly.
 
 Two authorities issue in turn, and both are trusted on either side, so that whoever calls is let in all the time.
 """

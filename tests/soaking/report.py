@@ -67,7 +67,7 @@ def _facts(result: Result) -> list[tuple[str, str]]:
     descriptors = [sample.descriptors for sample in calm]
     grown = result.growth
     cpu = (after.cpu_s - before.cpu_s) / result.seconds * 100
-    facts = [
+    return [
         (
             "memory",
             f"{before.rss_kib / 1024:.1f} MiB before the first client, {after.rss_kib / 1024:.1f} after the last, "
@@ -96,7 +96,6 @@ def _facts(result: Result) -> list[tuple[str, str]]:
         ),
         ("the node's log", ", ".join(f"{count} {name}" for name, count in sorted(result.outcomes.items()))),
     ]
-    return facts
 
 
 def _growth(amount: float | None, unit: str) -> str:
@@ -107,7 +106,7 @@ def _growth(amount: float | None, unit: str) -> str:
 
 def _times(tally: Tally) -> tuple[float, float, float]:
     ms = tally.ms
-    p95 = quantiles(ms, n=20)[-1] if len(ms) > 1 else ms[0]
+    p95 = quantiles(ms, n=20, method="inclusive")[-1] if len(ms) > 1 else ms[0]
     return median(ms), p95, max(ms)
 
 

@@ -247,7 +247,9 @@ def _allow_many_files() -> None:
 
 
 def _run(world: _World, seconds: float, tell: Callable[[str], None]) -> None:
-    for part in (world.sampler, *world.callers, world.changes, world.renewal, world.attacks):
+    for client in world.callers:
+        client.start()
+    for part in (world.sampler, world.changes, world.renewal, world.attacks):
         part.start()
     until = time.monotonic() + seconds
     try:

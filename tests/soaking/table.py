@@ -79,10 +79,14 @@ class Changes:
         self._exchange(self._replace)
 
     def _write(self) -> None:
-        self._exchange(lambda text: self._path.write_text(text) and None)
+        self._exchange(self._path.write_text)
 
     def _rename_and_hang_up(self) -> None:
-        self._exchange(lambda text: (self._replace(text), self._hang_up()) and None)
+        def save(text: str) -> None:
+            self._replace(text)
+            self._hang_up()
+
+        self._exchange(save)
 
     def _write_slowly(self) -> None:
         def write(text: str) -> None:
@@ -98,7 +102,7 @@ class Changes:
     def _vanish(self) -> None:
         """The file is deleted, and made again."""
         self._spoil(self._path.unlink)
-        self._exchange(lambda text: self._path.write_text(text) and None)
+        self._exchange(self._path.write_text)
 
     def _break(self) -> None:
         """A table with a fault in it, which nobody may be admitted by; read on demand, too."""
@@ -109,11 +113,12 @@ class Changes:
         elif kind == 1:
             self._spoil(lambda: self._replace(_BROKEN + whole.replace("allow_from", "allowed_from")))
         else:
-            self._spoil(lambda: (self._replace(_BROKEN + "\x00" + whole), self._hang_up()) and None)
+            self._spoil(lambda: self._replace(_BROKEN + "\x00" + whole))
+            self._hang_up()
 
     # --- how --------------------------------------------------------------------------------------------------------
 
-    def _exchange(self, save: Callable[[str], None]) -> None:
+    def _exchange(self, save: Callable[[str], object]) -> None:
         """Let one or two guests come or go."""
         moving = set(self._random.sample(GUESTS, self._random.randint(1, 2)))
         present = self._present ^ moving
@@ -127,11 +132,11 @@ class Changes:
         for title in moving:
             self._ledger.change([title], Saw.ECHOED if title in present else Saw.REFUSED)
 
-    def _spoil(self, save: Callable[[], None]) -> None:
+    def _spoil(self, save: Callable[[], object]) -> None:
         if self._until_told("peers-invalid", save) is not None:
             self.broken += 1
 
-    def _until_told(self, event: str, save: Callable[[], None]) -> float | None:
+    def _until_told(self, event: str, save: Callable[[], object]) -> float | None:
         """Seconds until the node said so."""
         count = self._log.counts[event]
         started = time.monotonic()
