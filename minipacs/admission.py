@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from minipacs.certificate import is_of
 from minipacs.wire.associate import APPLICATION_CONTEXT, AssociateRJ
 
 if TYPE_CHECKING:
@@ -44,7 +45,14 @@ class Admission(Struct, frozen=True):
     error: Exception | None = None
 
 
-def admit(request: AssociateRQ, address: str, table: PeerTable, ae_title: str, is_full: bool = False) -> Admission:
+def admit(
+    request: AssociateRQ,
+    address: str,
+    table: PeerTable,
+    ae_title: str,
+    is_full: bool = False,
+    certificate: bytes | None = None,
+) -> Admission:
     """Decide about *request*.
 
     Args:
@@ -53,17 +61,20 @@ def admit(request: AssociateRQ, address: str, table: PeerTable, ae_title: str, i
         table: the peers that are known now.
         ae_title: our own.
         is_full: whether the limit of associations is reached.
+        certificate: the one that the peer has shown, in DER, verified; None: none.
 
     Returns:
         The admission; a rejection with 1/1/1 when a rule itself fails, never an admission.
     """
     try:
-        return _admit(request, address, table, ae_title, is_full)
+        return _admit(request, address, table, ae_title, is_full, certificate)
     except Exception as error:  # noqa: BLE001 - a guard that breaks stays shut, whatever broke it
         return Admission(None, NO_REASON, "admission.internal-error", error=error)
 
 
-def _admit(request: AssociateRQ, address: str, table: PeerTable, ae_title: str, is_full: bool) -> Admission:
+def _admit(
+    request: AssociateRQ, address: str, table: PeerTable, ae_title: str, is_full: bool, certificate: bytes | None
+) -> Admission:
     if not request.protocol_version & 1:  # only bit 0 is tested (PS3.8 §9.3.2)
         return Admission(None, PROTOCOL_VERSION, "admission.protocol-version")
     peer = table.with_ae_title(request.calling_ae_title)
@@ -78,6 +89,9 @@ def _admit(request: AssociateRQ, address: str, table: PeerTable, ae_title: str, 
         return Admission(None, CALLING_AE_TITLE, cause, near)
     if peer.allow_from and not any(_numeric(address) in network for network in peer.allow_from):
         return Admission(peer, CALLING_AE_TITLE, "admission.address")
+    if peer.certificate and not is_of(peer.certificate, certificate):
+        cause = "admission.no-certificate" if certificate is None else "admission.certificate"
+        return Admission(peer, CALLING_AE_TITLE, cause)
     if is_full:
         return Admission(peer, LOCAL_LIMIT, "admission.limit")
     return Admission(peer)

@@ -60,6 +60,7 @@ class Connection(asyncio.Protocol):
         self._partial_since: float | None = None
         self.address = ""
         self.port = 0
+        self.certificate: bytes | None = None  # of the peer, in DER, verified
 
     @property
     def request(self) -> AssociateRQ | None:
@@ -176,7 +177,7 @@ class Connection(asyncio.Protocol):
             self._end(AssociationOutcome.CLOSED, self._diagnose("inbound.closed"))
 
     def _respond_to_request(self, request: AssociateRQ) -> None:
-        self.admission, diagnosis = self._listening.decide(request, self.address)
+        self.admission, diagnosis = self._listening.decide(request, self.address, self.certificate)
         if self.admission.rejection is not None:
             self._association.reject(self.admission.rejection)
             self._end(AssociationOutcome.REJECTED, diagnosis, str(self.admission.rejection))

@@ -1,7 +1,7 @@
 """Tells that a file may have changed, whichever way: written, renamed over, a link on its way exchanged, deleted.
 
-The folders are watched, not the file: an editor that saves atomically puts another file in its place. It does not
-read the file and knows nothing of what is in it.
+The folders are watched, not the file: an editor that saves atomically puts another file in its place. It reads no
+file and knows nothing of what is in it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from watchdog.observers.api import BaseObserver, ObservedWatch
 
@@ -65,15 +65,15 @@ _CHANGES: dict[type[FileSystemEvent], Change] = {
 
 
 class FileWatch:
-    """Watches every folder on which the file at *path* depends.
+    """Watches every folder on which the files at *paths* depend.
 
     Args:
-        path: the file; it need not exist, nor its folder.
+        paths: the files; they need not exist, nor their folders.
         told: called in a thread of the watcher for each change; it must be quick.
     """
 
-    def __init__(self, path: Path, told: Callable[[Change], None]) -> None:
-        self._path = path.absolute()
+    def __init__(self, paths: Sequence[Path], told: Callable[[Change], None]) -> None:
+        self._paths = [path.absolute() for path in paths]
         self._told = told
         self._observer: BaseObserver | None = None
         self._watches: dict[str, tuple[ObservedWatch, tuple[int, int]]] = {}
@@ -108,7 +108,7 @@ class FileWatch:
         assert self._observer is not None
         has_new = False
         while True:
-            self._names = folders_on_the_way(self._path)
+            self._names = self._folders()
             wanted = {folder: _identity(folder) for folder in self._names}
             while self._deleted:  # another folder may have got its number
                 self._forget(self._deleted.pop())
@@ -136,6 +136,13 @@ class FileWatch:
         elif change is Change.CREATED and os.path.islink(paths[0]):
             change = Change.REPLACED  # a link is whole as soon as it is there
         self._told(change)
+
+    def _folders(self) -> dict[str, set[str]]:
+        names: dict[str, set[str]] = {}
+        for path in self._paths:
+            for folder, some in folders_on_the_way(path).items():
+                names.setdefault(folder, set()).update(some)
+        return names
 
     def _forget(self, folder: str) -> None:
         assert self._observer is not None

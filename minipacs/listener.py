@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from minipacs.accepting import cannot_listen, finish_accepting
 from minipacs.admission import Admission, admit
 from minipacs.ae_title import broken_rule
+from minipacs.certificate import fingerprint, shown
 from minipacs.connection import Connection
 from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose, quoted, symbol, target
 from minipacs.errors import ListenError
@@ -51,7 +52,7 @@ class Listener:
         peers: returns the table that is in force now.
         on_end: told of each association at its end.
         watch: returns whoever looks at the wire of a connection; None: nobody does.
-        tls: the context by which peers are answered on the port for TLS; None: there is no such port.
+        tls: returns the context by which peers are answered now on the port for TLS; None: there is no such port.
 
     Attributes:
         port: the port for plain DICOM that is really bound, once it listens; None when there is none.
@@ -65,7 +66,7 @@ class Listener:
         peers: Callable[[], PeerTable],
         on_end: Callable[[AssociationRecord], None] = lambda _: None,
         watch: Callable[[Connection], Watch | None] = lambda _: None,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self.port: int | None = None
         self.tls_port: int | None = None
@@ -99,7 +100,7 @@ class Listener:
             self.port = await self._listen(self._settings.port, "--port", lambda: Connection(self))
         if tls.port is not None and (context := self._tls) is not None:
             where = "port under [tls]"
-            self.tls_port = await self._listen(tls.port, where, lambda: TLSConnection(self, context))
+            self.tls_port = await self._listen(tls.port, where, lambda: TLSConnection(self, context()))
         port = self.tls_port if self.port is None else self.port
         assert port is not None, "neither plain DICOM nor TLS"
         return port
@@ -141,7 +142,8 @@ class Listener:
         for connection in list(self._associations):
             request = connection.request
             assert request is not None
-            if self._admit(request, connection.address, is_full=False).rejection is not None:
+            admission = self._admit(request, connection.address, connection.certificate, is_full=False)
+            if admission.rejection is not None:
                 connection.abort("inbound.removed")
 
     @property
@@ -172,13 +174,13 @@ class Listener:
             most = f"{self.limits.connections} connections are open, the most under [limits]"
             self._log_flood(("connections", oldest.address), logging.WARNING, f"{most}: {oldest.address} cut")
 
-    def decide(self, request: AssociateRQ, address: str) -> tuple[Admission, Diagnosis]:
+    def decide(self, request: AssociateRQ, address: str, certificate: bytes | None) -> tuple[Admission, Diagnosis]:
         """Admit or reject, with the words for it."""
         is_full = len(self._associations) >= self.limits.associations
-        admission = self._admit(request, address, is_full)
+        admission = self._admit(request, address, certificate, is_full)
         if admission.error is not None:
             logger.error("an admission rule failed", exc_info=admission.error)
-        return admission, self._explain(admission, request, address)
+        return admission, self._explain(admission, request, address, certificate)
 
     def admitted(self, connection: Connection) -> None:
         """Take note that it holds an association now."""
@@ -227,10 +229,12 @@ class Listener:
             echoes=connection.echoes,
         )
 
-    def _admit(self, request: AssociateRQ, address: str, is_full: bool) -> Admission:
-        return admit(request, address, self._peers(), self._settings.ae_title, is_full)
+    def _admit(self, request: AssociateRQ, address: str, certificate: bytes | None, is_full: bool) -> Admission:
+        return admit(request, address, self._peers(), self._settings.ae_title, is_full, certificate)
 
-    def _explain(self, admission: Admission, request: AssociateRQ, address: str) -> Diagnosis:
+    def _explain(
+        self, admission: Admission, request: AssociateRQ, address: str, certificate: bytes | None
+    ) -> Diagnosis:
         if not admission.cause:
             return NOTHING_TO_SAY
         calling = request.calling_ae_title
@@ -255,7 +259,13 @@ class Listener:
             quoted=quoted(escape(calling)),
             target=target(calling, address),
             near_miss=f"; it differs from {near} in capitals only" if near else "",
-            detail=escape(str(admission.error)),
+            detail=escape(str(admission.error)) if admission.error else shown(certificate) if certificate else "",
+            fingerprint=fingerprint(certificate) if certificate else "",
+            at_tls=(
+                ", once this node has port under [tls] in minipacs.toml"
+                if self.tls_port is None
+                else f" on port {self.tls_port}"
+            ),
             peers=self._settings.peers_option,
         )
 

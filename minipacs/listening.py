@@ -39,8 +39,8 @@ class Listening(Protocol[C_contra]):
     def opened(self, connection: C_contra) -> None:
         """Take note of a new connection."""
 
-    def decide(self, request: AssociateRQ, address: str) -> tuple[Admission, Diagnosis]:
-        """Admit or reject."""
+    def decide(self, request: AssociateRQ, address: str, certificate: bytes | None) -> tuple[Admission, Diagnosis]:
+        """Admit or reject who calls from that *address* and has shown that *certificate*, in DER."""
 
     def admitted(self, connection: C_contra) -> None:
         """Take note that it holds an association now."""

@@ -26,6 +26,7 @@ class ListedPeer(Struct, frozen=True):
     allow_from: tuple[str, ...]
     tls: bool
     tls_name: str | None
+    certificate: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, peer: Peer) -> ListedPeer:
@@ -33,7 +34,9 @@ class ListedPeer(Struct, frozen=True):
         from minipacs.rules import network_text
 
         allow_from = tuple(map(network_text, peer.allow_from))
-        return cls(peer.name, peer.ae_title, peer.host, peer.port, allow_from, peer.tls, peer.tls_name)
+        return cls(
+            peer.name, peer.ae_title, peer.host, peer.port, allow_from, peer.tls, peer.tls_name, peer.certificate
+        )
 
 
 class TableReload(Struct, frozen=True, kw_only=True):
@@ -125,6 +128,26 @@ class AssociationsStatus(Struct, frozen=True, kw_only=True):
     last: tuple[EndedAssociation, ...]
 
 
+class TLSStatus(Struct, frozen=True, kw_only=True):
+    """The certificate of a node, and how its files were last read.
+
+    Attributes:
+        certificate: fingerprint and subject of the one in force.
+        not_after: until when it is valid (RFC 3339, UTC).
+        warning: what is to be said of that; None when nothing is.
+        time: when its files were last read with another result (RFC 3339, UTC).
+        result: as for the table; with ``invalid``, what was in force before stays in force.
+        faults: why the files were not taken, a line each.
+    """
+
+    certificate: str
+    not_after: str
+    warning: str | None
+    time: str
+    result: ReloadResult
+    faults: tuple[str, ...]
+
+
 class NodeStatus(Struct, frozen=True, kw_only=True):
     """A running node.
 
@@ -139,6 +162,7 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
         started: when (RFC 3339, UTC).
         peers: its peer table.
         associations: its associations.
+        tls: its certificate; None where it speaks no TLS.
     """
 
     ae_title: str
@@ -151,6 +175,7 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
     started: str
     peers: TableStatus
     associations: AssociationsStatus
+    tls: TLSStatus | None = None
 
 
 def tls_as_text(port: int, tls_port: int | None) -> str:

@@ -82,6 +82,8 @@ def _with(peer: Peer, text: str) -> str:
         entry["tls"] = True
     if peer.tls_name is not None:
         entry["tls_name"] = peer.tls_name
+    if peer.certificate:
+        entry["certificate"] = list(peer.certificate) if peer.certificate[1:] else peer.certificate[0]
     document = tomlkit.parse(text)
     if "peers" not in document:
         document["peers"] = tomlkit.table(is_super_table=True)

@@ -31,6 +31,9 @@ class Peer(Struct, frozen=True):
         allow_from: IP addresses and networks from which it may call; empty: any.
         tls: whether we call it by TLS.
         tls_name: the host name or IP address in its certificate, where that is not *host*.
+        certificate: the certificates to which it is tied, each by its fingerprint or its subject, as
+            `minipacs.certificate.normalised` has them: without one of these it is not admitted, and not called by TLS.
+            Empty: any that is trusted.
 
     Raises:
         ValueError: a value breaks the rule for its field, which the message names.
@@ -43,6 +46,7 @@ class Peer(Struct, frozen=True):
     allow_from: tuple[rules.Network, ...] = ()
     tls: bool = False
     tls_name: str | None = None
+    certificate: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check and normalise every field."""
@@ -57,6 +61,9 @@ class Peer(Struct, frozen=True):
             self._keep("tls_name", rules.host)
         if broken := _broken_rule_of_tls(self.host is not None, self.tls, self.tls_name is not None):
             raise ValueError(broken)
+        force_setattr(
+            self, "certificate", tuple(self._checked("certificate", rules.certificate, c) for c in self.certificate)
+        )
         force_setattr(self, "allow_from", tuple(self._checked("allow_from", rules.network, n) for n in self.allow_from))
 
     def __str__(self) -> str:
@@ -236,6 +243,7 @@ _PEER = toml_file.every(
             Optional("allow_from"): _networks,
             Optional("tls"): rules.boolean,
             Optional("tls_name"): rules.host,
+            Optional("certificate"): rules.one_or_more(rules.certificate),
         }
     ),
 )

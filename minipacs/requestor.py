@@ -38,6 +38,7 @@ class Requestor:
         has_received: whether anything came on the connection.
         error: why the connection was lost, when nobody closed it.
         is_tls_agreed: whether version and cipher suite of TLS were agreed.
+        certificate: that of the peer, in DER, verified; None before the handshake is done.
     """
 
     def __init__(self, on_pdu: Callable[[Direction, float, bytes], None] | None = None) -> None:
@@ -48,6 +49,7 @@ class Requestor:
         self.failed_addresses: list[str] = []
         self.error: OSError | None = None
         self.is_tls_agreed = False
+        self.certificate: bytes | None = None
         self.has_received = False
         self._socket: socket.socket | None = None
         self._tls: ssl.SSLSocket | None = None
@@ -109,6 +111,7 @@ class Requestor:
         )
         try:
             self._tls.do_handshake()
+            self.certificate = self._tls.getpeercert(binary_form=True)
         finally:
             self.is_tls_agreed = self._tls.cipher() is not None
 

@@ -113,6 +113,17 @@ def integer(least: int, most: int) -> Callable[[object], int]:
     return rule
 
 
+def certificate(value: object) -> str:
+    """The fingerprint of a certificate, or what its subject has to say."""
+    from minipacs.certificate import normalised
+
+    try:
+        return normalised(text(value))
+    except ValueError:
+        rule = "must be sha256: and the 64 hex digits of a fingerprint, or a subject such as CN=pacs,O=Hospital"
+        raise Invalid(rule) from None
+
+
 def boolean(value: object) -> bool:
     """True or false."""
     if not isinstance(value, bool):

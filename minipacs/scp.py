@@ -142,7 +142,9 @@ class VerificationSCP:
 
     async def _serve(self, listens: threading.Event) -> None:
         self._stop_asked = asyncio.Event()
-        self._listener = Listener(self._settings, lambda: self._peers, self._keep, tls=self._tls)
+        context = self._tls
+        tls = None if context is None else lambda: context
+        self._listener = Listener(self._settings, lambda: self._peers, self._keep, tls=tls)
         self.port = await self._listener.start()
         self._loop = asyncio.get_running_loop()
         listens.set()

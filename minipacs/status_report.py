@@ -14,14 +14,14 @@ from minipacs.peers import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from minipacs.node_status import AssociationsStatus, NodeStatus, TableReload
+    from minipacs.node_status import AssociationsStatus, NodeStatus, TableReload, TLSStatus
 
 _RESULTS = {
     "loaded": "read at the start",
     "reloaded": "reloaded",
     "valid-again": "valid again, and as it was",
-    "invalid": "INVALID: the last good table stays in force",
-    "missing": "NOT THERE: the last good table stays in force",
+    "invalid": "INVALID: the last good {what} stays in force",
+    "missing": "NOT THERE: the last good {what} stays in force",
 }
 
 
@@ -38,17 +38,28 @@ def status_as_text(status: NodeStatus, now: datetime | None = None) -> str:
     lines = [
         f"{status.ae_title} listening on {host}:{status.port}{tls}, up {_elapsed(status.started, now)} "
         f"(pid {status.pid}, minipacs {status.version})",
+        *_tls(status.tls, now),
         *_table(status, now),
         *_associations(status.associations, now),
     ]
     return "\n".join(lines)
 
 
+def _tls(tls: TLSStatus | None, now: datetime) -> Iterator[str]:
+    if tls is None:
+        return
+    yield f"TLS: {tls.certificate}, valid until {tls.not_after[:10]}"
+    if tls.warning is not None:
+        yield f"  {tls.warning}"
+    yield f"  {_RESULTS[tls.result].format(what='certificate')} ({_local(tls.time)}, {_elapsed(tls.time, now)} ago)"
+    yield from (f"  {fault}" for fault in tls.faults)
+
+
 def _table(status: NodeStatus, now: datetime) -> Iterator[str]:
     peers, reload = status.peers, status.peers.last_reload
     ago = f"{_local(reload.time)}, {_elapsed(reload.time, now)} ago"
     yield f"peers: {counted(peers.count)} from {_short(peers.file)}"
-    yield f"  {_RESULTS[reload.result]}{_changes(reload)} ({ago})"
+    yield f"  {_RESULTS[reload.result].format(what='table')}{_changes(reload)} ({ago})"
     yield from (f"  {fault}" for fault in reload.faults)
     if peers.watch_error is not None:
         yield f"  changes are not seen by themselves ({peers.watch_error}): kill -HUP {status.pid} to have it read"

@@ -31,7 +31,10 @@ def server_context(tls: TLS) -> ssl.SSLContext:
         SettingsError: a file cannot be used; the message says which and why.
     """
     context = _context(ssl.PROTOCOL_TLS_SERVER, tls)
-    context.verify_mode = ssl.CERT_REQUIRED if tls.require_client_certificate else ssl.CERT_NONE
+    if tls.require_client_certificate:
+        context.verify_mode = ssl.CERT_REQUIRED
+    else:  # a peer that is tied to its certificate has to be asked for it all the same
+        context.verify_mode = ssl.CERT_OPTIONAL if tls.trusted else ssl.CERT_NONE
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 0  # no session is resumed
     return context

@@ -112,6 +112,7 @@ class TLSConnection(Connection):
             if not self._is_open:
                 self._tls.do_handshake()
                 self._is_open = True
+                self.certificate = self._tls.getpeercert(binary_form=True)
                 self._watch_until(self._loop.time() + self._timeouts.request)
             while chunk := self._tls.read(_CHUNK):
                 plain += chunk

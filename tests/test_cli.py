@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -831,7 +831,7 @@ class Hasty(LivePeerTable):
         super().__init__(path, told)
         self._tell = told
 
-    def __enter__(self) -> LivePeerTable:
+    def __enter__(self) -> Self:
         self._tell(Reload(source="x"))
         return super().__enter__()
 

@@ -21,20 +21,21 @@ ARROWS = {
     "__main__": "cli",
     "accepting": "",
     "addresses": "bounded",
-    "admission": "peers wire.associate",
+    "admission": "certificate peers wire.associate",
     "ae_title": "escape",
     "association_record": "",
     "bounded": "",
     "call": (
-        "diagnosis echo_callbacks echo_result errors escape peers port_look recognition requestor tls_recognition "
-        "wire.associate wire.dimse wire.indications wire.messages wire.pdu wire.state_table wire.verification"
+        "certificate diagnosis echo_callbacks echo_result errors escape peers port_look recognition requestor "
+        "tls_recognition wire.associate wire.dimse wire.indications wire.messages wire.pdu wire.state_table "
+        "wire.verification"
     ),
     "catalogue": "",
     "catalogue.round_trip": "catalogue",
     "catalogue.tls": "catalogue",
     "catalogue.we_are_called": "catalogue",
     "catalogue.we_call": "catalogue",
-    "certificate": "",
+    "certificate": "escape",
     "cli": "__init__ cli.formats errors",
     "cli.echo": (
         "cli cli.formats cli.options cli.progress cli.targets echo_callbacks echo_result leg_report peers report "
@@ -56,8 +57,8 @@ ARROWS = {
         "settings"
     ),
     "cli.serve": (
-        "__init__ cli.options connection control_server listener listening log node_status peers reload settings "
-        "timestamp tls toml_file tracing.log"
+        "__init__ certificate cli.options connection control_server listener listening live_tls log node_status "
+        "peers reload settings timestamp toml_file tracing.log"
     ),
     "cli.status": "cli cli.options control_client errors node_status settings status_report",
     "cli.targets": "cli.options peers settings tls toml_file",
@@ -80,10 +81,12 @@ ARROWS = {
     "leg": "diagnosis",
     "leg_report": "echo_result leg report roundtrip",
     "listener": (
-        "accepting admission ae_title association_record connection diagnosis errors escape flood listening "
-        "node_status peers rules settings tally timestamp tls_connection wire.associate"
+        "accepting admission ae_title association_record certificate connection diagnosis errors escape flood "
+        "listening node_status peers rules settings tally timestamp tls_connection wire.associate"
     ),
     "listening": "admission association_record diagnosis settings wire.associate wire.association",
+    "live_files": "errors file_watch",
+    "live_tls": "certificate errors live_files node_status settings timestamp tls toml_file",
     "log": "timestamp",
     "names": "escape wire.associate wire.pdu",
     "node_status": "association_record peers rules",
@@ -97,7 +100,7 @@ ARROWS = {
     "recognition": "echo_result escape wire.associate wire.indications wire.messages wire.pdu",
     "registered_leg": "addresses diagnosis errors escape leg orthanc peers registration verdict",
     "registration": "addresses ae_title diagnosis errors escape orthanc settings",
-    "reload": "errors file_watch node_status peers timestamp toml_file",
+    "reload": "live_files node_status peers timestamp toml_file",
     "report": "echo_result node_status peers",
     "requestor": "tcp wire.association wire.indications wire.state_table",
     "rest": "addresses bounded errors escape rest_url",
@@ -106,7 +109,7 @@ ARROWS = {
         "bounded errors inbound inbound_leg leg orthanc outbound_legs peers registered_leg registration settings "
         "verdict"
     ),
-    "rules": "ae_title names wire.items wire.verification",
+    "rules": "ae_title certificate names wire.items wire.verification",
     "scp": "ae_title association_record listener peers settings",
     "scu": "ae_title call echo_callbacks echo_result peers settings tls wire.framing wire.items wire.verification",
     "settings": "errors rules toml_file wire.framing wire.messages",
@@ -126,11 +129,13 @@ ARROWS = {
     "tracing.dump": "tracing.dissection tracing.fields wire.association wire.pdu",
     "tracing.fields": "escape names",
     "tracing.items": "names tracing.fields wire.items",
-    "tracing.log": "escape flood recognition tracing.dump tracing.negotiation wire.associate wire.association wire.pdu",
+    "tracing.log": (
+        "escape flood recognition tracing.dump tracing.negotiation wire.associate wire.association wire.pdu"
+    ),
     "tracing.negotiation": (
         "errors escape names tracing.dump tracing.fields tracing.items wire.associate wire.header wire.items wire.pdu"
     ),
-    "tracing.transcript": "echo_callbacks tracing.dump tracing.negotiation wire.associate wire.association wire.pdu",
+    "tracing.transcript": ("echo_callbacks tracing.dump tracing.negotiation wire.associate wire.association wire.pdu"),
     "verdict": "echo_result leg",
     "wire": "",
     "wire.associate": "ae_title errors wire.header wire.items",
@@ -169,6 +174,7 @@ DOORS = {
         "cli.status",
         "cli.targets",
     },
+    "cryptography": {"certificate"},
     "junitparser": {"leg_report"},
     "pydicom": {"names"},
     "pynetdicom": {"names"},

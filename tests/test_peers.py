@@ -23,6 +23,7 @@ SHIPPED = Path(__file__).parents[1] / "conf" / "peers.toml"
 
 NAME = "must be a name of 1 to 64 letters, digits, '_', '-' and '.', not beginning with '-' or '.'"
 HOST = "must be an IP address or a host name"
+CERTIFICATE = "must be sha256: and the 64 hex digits of a fingerprint, or a subject such as CN=pacs,O=Hospital"
 NETWORK = "must be an IP address or a network such as 10.1.2.0/24"
 HOST_BITS = "must be an IP address or a network without host bits, such as"
 PRINTABLE = "must be printable ASCII (the default repertoire of PS3.5)"
@@ -128,12 +129,16 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "section-misspelt": ('peer: must be a known key (nearest: peers), not "peer"',),
     "section-twice": ("line 4, column 11: must be TOML (Cannot declare ('peers', 'ct1') twice), not \"[peers.ct1]\"",),
     "section-without-peers": ('orthanc: must be one of peers, not "orthanc"',),
+    "certificate-empty": ("peers.ct1.certificate: must name at least one, or be left out, not []",),
+    "certificate-malformed": (f'peers.ct1.certificate: {CERTIFICATE}, not "pacs"',),
+    "certificate-short": (f'peers.ct1.certificate: {CERTIFICATE}, not "sha256:abcd"',),
+    "certificate-number": ("peers.ct1.certificate: must be text in quotes, not 1",),
     "tls-name-malformed": (f'peers.ct1.tls_name: {HOST}, not "ct 1"',),
     "tls-name-without-tls": ("peers.ct1: must have tls = true beside tls_name, not a table",),
     "tls-number": ("peers.ct1.tls: must be true or false, not 1",),
     "tls-without-host": ("peers.ct1: must have host and port beside tls, which is how we call it, not a table",),
     "unknown-key-far": (
-        'peers.ct1.colour: must be one of ae_title, host, port, allow_from, tls, tls_name, not "colour"',
+        'peers.ct1.colour: must be one of ae_title, host, port, allow_from, tls, tls_name, certificate, not "colour"',
     ),
     "unknown-key-near": ('peers.ct1.allow: must be a known key (nearest: allow_from), not "allow"',),
     "utf-16": ("byte 0: must be UTF-8, not 0xFF",),

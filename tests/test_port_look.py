@@ -31,7 +31,7 @@ OPENSSL = "/usr/bin/openssl"
 TIMEOUT = 0.5
 
 TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
-OWNER = "C=DE, O=Hospital, CN=pacs"
+OWNER = "CN=pacs,O=Hospital,C=DE"
 
 
 class Certificate:
@@ -143,11 +143,11 @@ def test_an_orthanc_with_tls_is_seen(demands: bool, certificate: Certificate, tm
 @pytest.mark.parametrize(
     ("name", "owner"),
     [
-        ("/C=DE/O=Hospital/OU=Radiology/CN=pacs", "C=DE, O=Hospital, OU=Radiology, CN=pacs"),
+        ("/C=DE/O=Hospital/OU=Radiology/CN=pacs", "CN=pacs,OU=Radiology,O=Hospital,C=DE"),
         ("/CN=Röntgen", "CN=Röntgen"),
         ("/CN=a\x1b[2Jb", "CN=a\x1b[2Jb"),
-        ("/L=Berlin", ""),
-        ("/O=" + "x" * 64 + "/OU=" + "y" * 64, "O=" + "x" * 64 + ", OU=" + "y" * 57),
+        ("/L=Berlin", "L=Berlin"),
+        ("/O=" + "x" * 64 + "/OU=" + "y" * 64, "OU=" + "y" * 64 + ",O=" + "x" * 58),
     ],
 )
 def test_the_subject_of_a_certificate_is_read(name: str, owner: str, tmp_path: Path) -> None:

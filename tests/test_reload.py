@@ -7,16 +7,17 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 
-from minipacs import PeerTable, PeerTableError, file_watch, reload
+from minipacs import PeerTable, PeerTableError, file_watch, live_files
 from minipacs.file_watch import Change, FileWatch
-from minipacs.reload import CONFIRMATION, LivePeerTable, Reload
+from minipacs.live_files import CONFIRMATION
+from minipacs.reload import LivePeerTable, Reload
 
 from .peers.process import wait_until
 from .test_toml_file import public_folder, without_privileges
@@ -558,11 +559,11 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> list[Watch]:
     """The watcher of the next table that is followed."""
     made: list[Watch] = []
 
-    def make(path: Path, told: Callable[[Change], None]) -> Watch:
-        made.append(Watch(path, told))
+    def make(paths: Sequence[Path], told: Callable[[Change], None]) -> Watch:
+        made.append(Watch(paths[0], told))
         return made[-1]
 
-    monkeypatch.setattr(reload, "FileWatch", make)
+    monkeypatch.setattr(live_files, "FileWatch", make)
     return made
 
 
@@ -576,7 +577,7 @@ def test_what_is_seen_while_somebody_writes_does_not_count(
     partial: str, tmp_path: Path, watch: list[Watch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A save, and the next begins just when we look: we are told of that a little later."""
-    monkeypatch.setattr(reload, "_SETTLED", 0.5)
+    monkeypatch.setattr(live_files, "_SETTLED", 0.5)
     path = plain(tmp_path)
     path.write_text(text_of("a", "b"))
     with following(path) as followed:
@@ -591,7 +592,7 @@ def test_what_has_changed_since_it_was_seen_does_not_count(
     tmp_path: Path, watch: list[Watch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even when nobody tells."""
-    monkeypatch.setattr(reload, "_SETTLED", 0.5)
+    monkeypatch.setattr(live_files, "_SETTLED", 0.5)
     path = plain(tmp_path)
     path.write_text(text_of("a", "b"))
     with following(path) as followed:
@@ -604,7 +605,7 @@ def test_what_has_changed_since_it_was_seen_does_not_count(
 def test_what_is_seen_in_another_folder_does_not_count_before_that_is_watched(
     tmp_path: Path, watch: list[Watch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(vars(reload)["_PAUSES"], Change.CREATED, 0.5)
+    monkeypatch.setitem(vars(live_files)["_PAUSES"], Change.CREATED, 0.5)
     path = plain(tmp_path)
     path.write_text(text_of("a", "b"))
     with following(path) as followed:
@@ -789,7 +790,7 @@ def test_other_files_in_the_folder_are_not_our_business(tmp_path: Path) -> None:
     path = plain(tmp_path)
     path.write_text(text_of("a"))
     changes: list[Change] = []
-    watch = FileWatch(path, changes.append)
+    watch = FileWatch([path], changes.append)
     watch.start()
     for name in ("peers.toml~", ".peers.toml.swp", "4913", "minipacs.toml"):
         path.with_name(name).write_text(FAULTY)
@@ -803,7 +804,7 @@ def test_other_files_in_the_folder_are_not_our_business(tmp_path: Path) -> None:
 def test_a_folder_that_was_made_again_is_watched_though_it_has_the_number_of_the_old_one(tmp_path: Path) -> None:
     path = plain(tmp_path)
     changes: list[Change] = []
-    watch = FileWatch(path, changes.append)
+    watch = FileWatch([path], changes.append)
     watch.start()
     shutil.rmtree(path.parent)
     path.parent.mkdir()  # ext4 gives it the inode of the old one
@@ -817,7 +818,7 @@ def test_a_folder_that_was_made_again_is_watched_though_it_has_the_number_of_the
 def test_the_end_of_a_watch_logs_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = plain(tmp_path)
     for _ in range(30):  # in one of three, events are still to come
-        watch = FileWatch(path, lambda _: None)
+        watch = FileWatch([path], lambda _: None)
         watch.start()
         for number in range(20):
             path.write_text(str(number))

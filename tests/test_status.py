@@ -118,6 +118,7 @@ def test_the_status_is_to_be_had_as_json(node: Node) -> None:
         "started",
         "peers",
         "associations",
+        "tls",
     ]
     assert list(told["peers"]) == ["file", "count", "last_reload", "watch_error", "table"]
     assert list(told["associations"]) == ["open", "counts", "silent_connections", "connections", "last"]

@@ -142,7 +142,8 @@ def test_the_minimum_version_counts_for_both_roles(authority: Authority, identit
 
 def test_a_client_certificate_need_not_be_required(authority: Authority, identity: Identity) -> None:
     tls = authority.settings(identity, require_client_certificate=False)
-    assert server_context(tls).verify_mode == ssl.CERT_NONE
+    assert server_context(tls).verify_mode == ssl.CERT_OPTIONAL
+    assert server_context(replace(tls, trusted=())).verify_mode == ssl.CERT_NONE
     assert client_context(tls).verify_mode == ssl.CERT_REQUIRED
 
 

@@ -3,7 +3,7 @@
 import re
 
 # What differs from test to test: the host called, its port, a deadline, and what OpenSSL calls the fault.
-_FACTS = {"HOST": r"\S+", "PORT": r"\d+", "SECONDS": r"[\d.]+", "DETAIL": ".+"}
+_FACTS = {"HOST": r"\S+", "PORT": r"\d+", "SECONDS": r"[\d.]+", "DETAIL": ".+", "FINGERPRINT": "sha256:[0-9a-f]{64}"}
 
 # Code → reason and fix.
 WORDS = {
@@ -65,6 +65,11 @@ WORDS = {
         "the certificate of FAKE is another's: DETAIL",
         "set host of the peer to a name that is in its certificate, or tls_name to that name; or on FAKE:"
         " use a certificate for HOST",
+    ),
+    "tls.another-certificate": (
+        "FAKE shows another certificate than the one to which it is tied: DETAIL",
+        "if that is its certificate: put its fingerprint or subject into certificate of the peer in the peer table; "
+        "else somebody else answers at 127.0.0.1 port PORT",
     ),
     "tls.no-common-version": (
         "FAKE and we have no version of TLS in common",
@@ -134,6 +139,16 @@ WORDS = {
     "tls-inbound.no-common-cipher": (
         "the peer and we have no cipher suite of TLS in common",
         "on the peer: enable ECDHE with AES-GCM, as the BCP 195 profiles of DICOM have it",
+    ),
+    "admission.certificate": (
+        "ECHOSCU calls from 127.0.0.1 with another certificate than peer echoscu is tied to: DETAIL",
+        'if that is its certificate, under [peers.echoscu]: certificate = "FINGERPRINT"; else somebody else calls by '
+        "its title: see what runs at 127.0.0.1",
+    ),
+    "admission.no-certificate": (
+        "ECHOSCU calls from 127.0.0.1 without a certificate, and peer echoscu is tied to one",
+        "on the peer: call by TLS on port PORT, and show its certificate; or here: take certificate out of "
+        "[peers.echoscu], if its AE title alone shall do",
     ),
     "tls-inbound.other": (
         "TLS failed: DETAIL",

@@ -90,6 +90,13 @@ WE_CALL = (
         "certificate for {host}",
     ),
     Row(
+        "tls.another-certificate",
+        "the peer's certificate is not the one to which it is tied",
+        "{called} shows another certificate than the one to which it is tied: {detail}",
+        "if that is its certificate: put its fingerprint or subject into certificate of the peer in the peer table; "
+        "else somebody else answers at {host} port {port}",
+    ),
+    Row(
         "tls.no-common-version",
         "alert protocol_version, or a version that we do not take",
         "{called} and we have no version of TLS in common",
@@ -192,6 +199,20 @@ WE_ARE_CALLED = (
         "a peer without a cipher suite that we take",
         "the peer and we have no cipher suite of TLS in common",
         "on the peer: enable ECDHE with AES-GCM, as the BCP 195 profiles of DICOM have it",
+    ),
+    Row(
+        "admission.certificate",
+        "we reject 1/1/3: a known peer, with another certificate than its own",
+        "{calling} calls from {address} with another certificate than peer {name} is tied to: {detail}",
+        'if that is its certificate, under [peers.{name}]: certificate = "{fingerprint}"; else somebody else calls by '
+        "its title: see what runs at {address}",
+    ),
+    Row(
+        "admission.no-certificate",
+        "we reject 1/1/3: a peer that is tied to its certificate, and shows none",
+        "{calling} calls from {address} without a certificate, and peer {name} is tied to one",
+        "on the peer: call by TLS{at_tls}, and show its certificate; or here: take certificate out of [peers.{name}], "
+        "if its AE title alone shall do",
     ),
     Row(
         "tls-inbound.other",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from minipacs import rules
 from minipacs.cli import OK
 from minipacs.cli.options import Rule, unknown_peer, with_settings
 from minipacs.peers import Peer, PeerTable, counted
@@ -49,7 +50,8 @@ def _list(settings: Settings, is_json: bool) -> int:
             click.echo(peer_as_json(peer))
         else:
             where = f"  from {', '.join(map(network_text, peer.allow_from))}" if peer.allow_from else ""
-            click.echo(f"{name.ljust(width)}  {peer}{'  tls' if peer.tls else ''}{where}")
+            how = f"{'  tls' if peer.tls else ''}{'  tied to its certificate' if peer.certificate else ''}"
+            click.echo(f"{name.ljust(width)}  {peer}{how}{where}")
     if not table:
         click.echo(f"{settings.peers} has no peers: nobody is admitted", err=True)
     return OK
@@ -75,6 +77,7 @@ Examples:
   minipacs peers add ct1 'CT 1@[fd00::5]:104'           an IPv6 address in brackets
   minipacs peers add ct2 CT2 --allow-from 10.0.0.0/24   one that only calls us, from there
   minipacs peers add pacs PACS@10.0.0.6:2762 --tls      one that we call by TLS
+  minipacs peers add ct3 CT3 --certificate CN=ct3       one that has to show that certificate
 """
 )
 @click.argument("name", type=Rule("name", peer_name))
@@ -87,15 +90,29 @@ Examples:
     help="IP address or network that it may call from; can be repeated. Without it: any.",
 )
 @click.option("--tls", is_flag=True, help="Call it by TLS.")
+@click.option(
+    "--certificate",
+    metavar="TIE",
+    multiple=True,
+    type=Rule("certificate", rules.certificate),
+    help="Tie it to its certificate: sha256:<fingerprint>, or a subject such as CN=ct1; can be repeated.",
+)
 @with_settings
-def add(name: str, target: str, allow_from: tuple[Network, ...], tls: bool, settings: Settings) -> int:
+def add(
+    name: str,
+    target: str,
+    allow_from: tuple[Network, ...],
+    tls: bool,
+    certificate: tuple[str, ...],
+    settings: Settings,
+) -> int:
     """Add the peer NAME; leave out @HOST:PORT for one that only calls us."""
     from msgspec.structs import replace
 
     from minipacs.peer_file import add_peer
 
     try:
-        peer = replace(Peer.parse(target, name), allow_from=allow_from, tls=tls)
+        peer = replace(Peer.parse(target, name), allow_from=allow_from, tls=tls, certificate=certificate)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     add_peer(settings.peers, peer)

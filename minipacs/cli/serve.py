@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import signal
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from time import time
 from typing import TYPE_CHECKING
 
@@ -13,14 +15,15 @@ import click
 from msgspec.structs import replace
 
 from minipacs import __version__, log
+from minipacs.certificate import shown, validity
 from minipacs.cli.options import with_settings
 from minipacs.control_server import ControlServer
 from minipacs.listener import Listener
+from minipacs.live_tls import Credentials, LiveTLS, Renewal
 from minipacs.node_status import ListedPeer, NodeStatus, TableStatus, tls_as_text
 from minipacs.peers import PeerTable, counted
 from minipacs.reload import LivePeerTable, Reload
 from minipacs.timestamp import rfc3339
-from minipacs.tls import server_context
 from minipacs.toml_file import is_there
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from minipacs.settings import Settings
 
 logger = logging.getLogger("minipacs")
+
+_DAY = 86_400.0  # seconds
 
 
 @click.command(
@@ -66,6 +71,12 @@ def _watch(verbose: int) -> Callable[[Connection], Watch | None]:
     return WireLog(with_bytes=verbose > 1).watch
 
 
+def _warn_of_validity(credentials: Credentials) -> None:
+    warning = credentials.warning(datetime.now(UTC))
+    if warning:
+        logger.warning("TLS: %s", warning)
+
+
 def _as_text(said: object) -> str:
     """Return *said* as JSON can carry it: the name of a file may be no text."""
     return str(said).encode(errors="backslashreplace").decode()
@@ -83,17 +94,19 @@ class _Node:
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
         live = LivePeerTable(self._settings.peers, self._reloaded)
-        tls = None if self._settings.tls.port is None else server_context(self._settings.tls)
-        control = ControlServer(lambda: self._status(port, live))
-        self._listener = Listener(self._settings, lambda: live.current, control.tell, watch=self._watch, tls=tls)
-        with live:
+        tls = None if self._settings.tls.port is None else LiveTLS(self._settings.tls, self._renewed)
+        context = None if tls is None else tls.context
+        control = ControlServer(lambda: self._status(port, live, tls))
+        self._listener = Listener(self._settings, lambda: live.current, control.tell, watch=self._watch, tls=context)
+        with live, tls or nullcontext():
             port = await self._listener.start()
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self._stop.set)
-            self._loop.add_signal_handler(signal.SIGHUP, live.reload)
+            self._loop.add_signal_handler(signal.SIGHUP, self._reload, live, tls)
             try:
                 await control.start(self._listener.addresses[0], port)
                 self._announce(port, live)
+                self._look_at_validity(tls)
                 await self._stop.wait()
                 control.withdraw()  # before the port is free for the next node
                 await self._listener.stop()
@@ -119,7 +132,13 @@ class _Node:
             )
             logger.warning("nobody is admitted: %s %s; begin with: %s", settings.peers, why, how)
 
-    def _status(self, port: int, live: LivePeerTable) -> NodeStatus:
+    def _look_at_validity(self, tls: LiveTLS | None) -> None:
+        """Warn, once a day, of a certificate of ours that is about to end."""
+        if tls is not None:
+            _warn_of_validity(tls.current)
+            self._loop.call_later(_DAY, self._look_at_validity, tls)
+
+    def _status(self, port: int, live: LivePeerTable, tls: LiveTLS | None) -> NodeStatus:
         settings, table, reload = self._settings, live.current, live.last_reload
         return NodeStatus(
             ae_title=settings.ae_title,
@@ -138,6 +157,7 @@ class _Node:
                 table=self._list(table),
             ),
             associations=self._listener.associations,
+            tls=None if tls is None else replace(tls.status, faults=tuple(map(_as_text, tls.status.faults))),
         )
 
     def _list(self, table: PeerTable) -> tuple[ListedPeer, ...]:
@@ -145,6 +165,23 @@ class _Node:
         if self._listed[0] is not table:
             self._listed = table, tuple(map(ListedPeer.of, table.values()))
         return self._listed[1]
+
+    @staticmethod
+    def _reload(*live: LivePeerTable | LiveTLS | None) -> None:
+        for files in live:
+            if files is not None:
+                files.reload()
+
+    @staticmethod
+    def _renewed(renewal: Renewal) -> None:
+        """Called in the thread that reads the files of TLS."""
+        if renewal.faults:
+            logger.error("%s", renewal, extra={"event": "tls-invalid", "fields": {"errors": renewal.faults}})
+            return
+        certificate = renewal.credentials.certificate
+        fields = {"certificate": shown(certificate), "not_after": rfc3339(validity(certificate)[1].timestamp())}
+        logger.info("%s", renewal, extra={"event": "tls-reloaded", "fields": fields})
+        _warn_of_validity(renewal.credentials)
 
     def _reloaded(self, reload: Reload) -> None:
         """Called in the thread that reads the table."""

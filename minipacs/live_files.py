@@ -1,0 +1,220 @@
+"""What files say, followed while they change: read, checked, and only then exchanged. It knows no content of any file.
+
+A reader takes what is in force, once for what it does, and no lock. One thread of ours alone writes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from abc import ABC, abstractmethod
+from time import monotonic
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+from minipacs.errors import FileError
+from minipacs.file_watch import TELLS_CLOSE, Change, FileWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+logger = logging.getLogger("minipacs")
+
+_WRITER_PATIENCE = 0.8 if TELLS_CLOSE else 0.2
+"""Seconds without a change after which a file that its writer does not close is read all the same."""
+
+# How long to wait, in seconds, for more of the same after each change. A rename is whole at once; a file that was
+# created may be one that was moved here, or one to which nothing is written yet.
+_PAUSES = {
+    Change.REPLACED: 0.0,
+    Change.GONE: 0.0,
+    Change.COMPLETE: 0.0,
+    Change.CREATED: 0.05,
+    Change.WRITING: _WRITER_PATIENCE,
+}
+
+_SETTLED = 0.05
+"""Seconds that the files have to stay as they are after a look at them, before what was seen counts.
+
+Whoever wrote while we looked has gone on by then, or we have been told of it.
+"""
+
+CONFIRMATION = 0.2
+"""Seconds for which a fault, a file that is gone, or content that is doubtful has to last before it counts.
+
+Editors truncate, then write; what is seen between is not what anybody meant. A file renamed into place is.
+"""
+
+_NOW, _STOP = object(), object()
+
+V = TypeVar("V")
+
+
+class LiveFiles(ABC, Generic[V]):
+    """What the files at *paths* say together, for as long as a ``with`` block runs.
+
+    Args:
+        paths: the files.
+        confirmation: seconds for which what is doubtful has to last before it counts.
+
+    Attributes:
+        current: what is in force; a change puts another value in its place.
+        watch_error: why changes are not seen by themselves; None while they are.
+
+    Raises:
+        FileError: the files are there, and not valid; with every fault.
+    """
+
+    current: V
+
+    def __init__(self, paths: Sequence[Path], confirmation: float = CONFIRMATION) -> None:
+        self.watch_error: OSError | None = None
+        self._paths = paths
+        self._confirmation = confirmation
+        self._faults: tuple[str, ...] = ()
+        self._orders: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._watch = FileWatch(paths, self._orders.put)
+        self._thread = threading.Thread(target=self._run, name="minipacs-reload", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Read the files, and follow them from before that on, so that nothing between is missed."""
+        try:
+            self._watch.start()
+        except OSError as error:
+            self._lose_watch(error)
+        try:
+            self.current = self._read()
+        except FileError as error:
+            if not self._can_begin_without():
+                self._watch.stop()
+                raise
+            self._faults = error.faults
+        self._begun(self._faults)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Follow them no more."""
+        self._watch.stop()
+        self._orders.put(_STOP)
+        self._thread.join()
+
+    def reload(self) -> None:
+        """Read the files at once; what they say counts without waiting for it to last. Returns before that is done."""
+        self._orders.put(_NOW)
+
+    # --- what they are is known to those who derive from us -----------------------------------------------------------
+
+    @abstractmethod
+    def _read(self) -> V:
+        """Return what the files say; raises FileError."""
+
+    def _can_begin_without(self) -> bool:
+        """Whether a fault that is there at the start is no reason not to begin."""
+        return False
+
+    def _is_doubtful(self, seen: V) -> bool:  # noqa: ARG002 - for those who know better
+        """Whether *seen* may be what nobody meant, though it is valid."""
+        return False
+
+    @abstractmethod
+    def _begun(self, faults: tuple[str, ...]) -> None:
+        """Take note of the first look."""
+
+    @abstractmethod
+    def _exchanged(self, old: V) -> None:
+        """Take note that `current` is another, or valid again and as it was. In the thread."""
+
+    @abstractmethod
+    def _refused(self, faults: tuple[str, ...]) -> None:
+        """Take note that what the files say now is not taken. In the thread."""
+
+    # --- in the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        """Wait for changes without ever waking up for nothing; look when they pause, and act when they stay away."""
+        due: float | None = None
+        seen: V | FileError | None = None
+        stamp: object = None
+        is_whole = is_doubted = False
+        while True:
+            try:
+                order = self._orders.get(timeout=None if due is None else max(0.0, due - monotonic()))
+            except queue.Empty:
+                order = None
+            if order is _STOP:
+                return
+            if isinstance(order, Change):
+                due, seen = monotonic() + _PAUSES[order], None
+                is_whole, is_doubted = order is Change.REPLACED, False
+            elif order is _NOW:
+                self._follow()
+                self._take_up(self._look(), is_certain=True)
+                seen = None
+            elif self._follow():  # what happened in the new folder before we watched it was not told to us
+                due, seen = monotonic() + _PAUSES[Change.CREATED], None
+            elif seen is None or stamp != self._stamp():
+                stamp = self._stamp()
+                due, seen = monotonic() + _SETTLED, self._look()
+            else:
+                is_doubted = not self._take_up(seen, is_doubted, is_whole)
+                due, seen = monotonic() + self._confirmation if is_doubted else None, None
+
+    def _follow(self) -> bool:
+        """Watch where the files are now; whether that is another folder than before."""
+        if self.watch_error is None:
+            try:
+                return self._watch.update()
+            except OSError as error:
+                self._lose_watch(error)
+        return False
+
+    def _lose_watch(self, error: OSError) -> None:
+        self.watch_error = error
+        logger.warning("changes of %s are not seen (%s): reload by SIGHUP", " and ".join(map(str, self._paths)), error)
+
+    def _stamp(self) -> tuple[tuple[int, ...] | None, ...]:
+        return tuple(map(_stamp_of, self._paths))
+
+    def _look(self) -> V | FileError:
+        try:
+            return self._read()
+        except FileError as error:
+            return error
+
+    def _take_up(self, seen: V | FileError, is_certain: bool, is_whole: bool = False) -> bool:
+        """Act on what was seen; False when that is doubtful and has to last first.
+
+        Args:
+            seen: what the files say, or why they say nothing.
+            is_certain: a fault counts, a file that is gone, and what is doubtful.
+            is_whole: what is doubtful counts.
+        """
+        if isinstance(seen, FileError):
+            if not is_certain and seen.faults != self._faults:
+                return False
+            if seen.faults != self._faults:
+                self._faults = seen.faults
+                self._refused(seen.faults)
+            return True
+        if self._is_doubtful(seen) and not (is_whole or is_certain):
+            return False
+        self._exchange(seen)
+        return True
+
+    def _exchange(self, seen: V) -> None:
+        old, had_faults = self.current, bool(self._faults)
+        self._faults = ()
+        if seen != old or had_faults:
+            self.current = seen
+            self._exchanged(old)
+
+
+def _stamp_of(path: Path) -> tuple[int, ...] | None:
+    """What cannot stay the same when somebody writes to the file or puts another in its place."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns
