@@ -3,12 +3,13 @@
     tests/soak 600                      ten minutes
     tests/soak 60 --output soak --json  where to write, and the summary as JSON
 
-Exit code: 0 passed, 1 something failed, 2 usage or a peer is missing, 130 Ctrl-C.
+Exit code: 0 passed, 1 something failed, 2 usage or a peer is missing, 130 Ctrl-C, 143 SIGTERM.
 """
 
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -47,6 +48,7 @@ def main() -> int:
 
     folder = (arguments.output or Path(tempfile.mkdtemp(prefix="minipacs-soak-"))).absolute()
     folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # in order, so that no process is left behind
     print(f"tests/soak: {arguments.seconds:g} s, into {folder}", file=sys.stderr, flush=True)
     try:
         result = soak(arguments.seconds, folder, lambda text: print(text, file=sys.stderr, flush=True))

@@ -53,7 +53,7 @@ class Attacks:
             try:
                 self._attack()
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told and fails the soak
-                self._book.fail(f"the attackers: {type(error).__name__}: {error}")
+                self._book.fail("the attackers:", f"{type(error).__name__}: {error}")
 
     def _attack(self) -> None:
         began, self._calm_since = time.monotonic(), None

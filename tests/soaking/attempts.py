@@ -3,12 +3,13 @@
 import threading
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TextIO
 
-_FAILURES_TOLD = 20
+_TOLD = 5  # failures of one kind that are told in full
 
 
 class Saw(StrEnum):
@@ -61,6 +62,7 @@ class Book:
         self.tallies: dict[str, Tally] = {}
         self.failures: list[str] = []
         self.failure_count = 0
+        self._told: Counter[str] = Counter()
         self._file = file
         self._lock = threading.Lock()
         file.write("elapsed_s,client,who,ms,wanted,saw\n")
@@ -80,12 +82,12 @@ class Book:
                 tally.refused += attempt.saw is Saw.REFUSED
             else:
                 tally.wrong += 1
-                self._fail(elapsed, f"{attempt.client}: {attempt.who} {_wrong(attempt)}")
+                self._fail(elapsed, f"{attempt.client}: {attempt.who}", _wrong(attempt))
 
-    def fail(self, what: str) -> None:
+    def fail(self, where: str, what: str) -> None:
         """Take note of something else that must not be."""
         with self._lock:
-            self._fail(time.monotonic() - self.started, what)
+            self._fail(time.monotonic() - self.started, where, what)
 
     def counts(self) -> tuple[int, int, int]:
         """Echoes of admitted peers, strangers refused, failures; so far."""
@@ -94,10 +96,11 @@ class Book:
             refused = sum(tally.refused for tally in tallies)
             return sum(tally.right for tally in tallies) - refused, refused, self.failure_count
 
-    def _fail(self, elapsed: float, what: str) -> None:
+    def _fail(self, elapsed: float, where: str, what: str) -> None:
         self.failure_count += 1
-        if len(self.failures) < _FAILURES_TOLD:
-            self.failures.append(f"{elapsed:.1f} s: {what}")
+        self._told[where] += 1
+        if self._told[where] <= _TOLD:
+            self.failures.append(f"{elapsed:.1f} s: {where} {what}")
 
 
 def _wrong(attempt: Attempt) -> str:
@@ -129,7 +132,7 @@ class Client:
     def join(self, within: float) -> None:
         self._thread.join(within)
         if self._thread.is_alive():
-            self._book.fail(f"{self.name}: its last attempt did not end within {within:g} s")
+            self._book.fail(f"{self.name}:", f"its last attempt did not end within {within:g} s")
 
     def _run(self) -> None:
         due = time.monotonic()
@@ -138,4 +141,4 @@ class Client:
             try:
                 self._book.enter(self._attempt())
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told and fails the soak
-                self._book.fail(f"{self.name}: {type(error).__name__}: {error}")
+                self._book.fail(f"{self.name}:", f"{type(error).__name__}: {error}")

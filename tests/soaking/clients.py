@@ -13,6 +13,7 @@ from ..peers.dcmtk import ECHOSCU
 from ..peers.orthanc import Orthanc
 from .attempts import Attempt, Saw
 from .ledger import Ledger
+from .renewal import Renewal
 from .table import GUESTS, NEVER
 
 TIMEOUT = 30.0
@@ -102,11 +103,21 @@ def guests(client: str, node: Peer, ledger: Ledger) -> Try:
     return call
 
 
-def strangers(client: str, node: Peer, secure: Peer, trusted: ssl.SSLContext, untrusted: ssl.SSLContext) -> Try:
-    """Whoever is in no table, each in turn; FENCED is in it, with another address than this one."""
+def strangers(client: str, node: Peer, secure: Peer, renewal: Renewal) -> Try:
+    """Whoever is not in the table, each in turn; FENCED is, with another address, and TIED with another certificate."""
+    trusted = renewal.context()
+    former, other = renewal.context_of(renewal.former.issue()), renewal.context_of(renewal.other.issue())
 
     def refused(who: str, act: Callable[[], EchoResult], *codes: str) -> Try:
         return lambda: _attempt(client, who, Saw.REFUSED, lambda: _seen(act(), codes or _UNKNOWN))
+
+    def refused_at_last() -> Attempt:
+        """Its CA was trusted when the node started, and was then taken out."""
+        wanted = Saw.REFUSED if time.monotonic() >= renewal.former_gone else None
+        return _attempt(client, "SCU_TLS of a former CA", wanted, lambda: _seen(by_tls("SCU_TLS", former), ("tls.",)))
+
+    def by_tls(title: str, context: ssl.SSLContext) -> EchoResult:
+        return echo(secure, title, timeout=TIMEOUT, tls=context)
 
     def unknown() -> str:
         return f"NOBODY{secrets.token_hex(4).upper()}"
@@ -116,8 +127,11 @@ def strangers(client: str, node: Peer, secure: Peer, trusted: ssl.SSLContext, un
         refused("scu", lambda: echo(node, "scu", timeout=TIMEOUT)),
         refused("FENCED from 127.0.0.1", lambda: echo(node, "FENCED", timeout=TIMEOUT)),
         refused(f"{NEVER} of a broken table", lambda: echo(node, NEVER, timeout=TIMEOUT)),
-        refused("NOBODY… by TLS", lambda: echo(secure, unknown(), timeout=TIMEOUT, tls=trusted)),
-        refused("SCU_TLS of another CA", lambda: echo(secure, "SCU_TLS", timeout=TIMEOUT, tls=untrusted), "tls."),
+        refused("TIED in plain", lambda: echo(node, "TIED", timeout=TIMEOUT)),
+        refused("TIED with another certificate", lambda: by_tls("TIED", trusted)),
+        refused("NOBODY… by TLS", lambda: by_tls(unknown(), trusted)),
+        refused("SCU_TLS of another CA", lambda: by_tls("SCU_TLS", other), "tls."),
+        refused_at_last,
     )
     order: list[Try] = []
 

@@ -44,14 +44,14 @@ class NodeLog:
     """What the node says of itself, and what it must never say.
 
     Args:
-        strangers: the titles, in capitals or not, that must never associate; with an address: only from there.
+        is_stranger: whether a calling title must never be admitted from an address, though the node may know it.
         fail: told of each line that must not be.
     """
 
-    def __init__(self, strangers: Callable[[str, str], bool], fail: Callable[[str], None]) -> None:
+    def __init__(self, is_stranger: Callable[[str, str], bool], fail: Callable[[str, str], None]) -> None:
         self.counts: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
-        self._is_stranger = strangers
+        self._is_stranger = is_stranger
         self._fail = fail
         self._changed = threading.Condition()
 
@@ -62,11 +62,11 @@ class NodeLog:
         try:
             event = json.loads(line)
         except ValueError:
-            self._fail(f"the node's log has a line that is none of its own: {line}")
+            self._fail("the node's log:", f"a line that is none of its own: {line}")
             return
         fault = self._fault(event)
         if fault:
-            self._fail(f"the node's log: {fault}: {line}")
+            self._fail("the node's log:", f"{fault}: {line}")
         with self._changed:
             self.counts[event["event"]] += 1
             if event["event"] == "association":

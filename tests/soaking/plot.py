@@ -92,6 +92,9 @@ def _level(axes: Axes, result: Result, name: str, unit: int, colour: str, title:
     axes.plot(at, values, color=colour, linewidth=1.2)
     before, after = (getattr(sample, name) / unit for sample in result.idle)
     axes.plot([0, result.idle[1].elapsed_s], [before, after], "o", color=colour, markersize=4, clip_on=False)
+    # Flat is what looks flat: the axis spans some MiB, whatever the values do.
+    low, high = min(values, default=before), max(values, default=before)
+    axes.set_ylim(min(low, before) * 0.9, max(high, after, min(low, before) * 1.5))
     axes.set_title(f"{title}; {before:.4g} before the first client and {after:.4g} after the last")
 
 

@@ -18,7 +18,7 @@ from .attempts import Book
 PERIOD = 5.0
 """Seconds between two renewals."""
 
-GONE_AFTER = 15.0
+GONE_AFTER = 10.0
 """Seconds after which a certificate that was replaced must not be seen any more; it takes a fraction of one."""
 
 SETTINGS = """\
@@ -37,7 +37,8 @@ class Renewal:
         self.count = 0
         self.seen: dict[str, float] = {}  # fingerprint: the time when a client saw it first
         self.first, self.second = Authority(folder / "first", "CA 1"), Authority(folder / "second", "CA 2")
-        self.other = Authority(folder / "other", "Other CA")
+        self.former, self.other = Authority(folder / "former", "Former CA"), Authority(folder / "other", "Other CA")
+        self.former_gone = float("inf")  # when what it issued must not be trusted any more
         self.bundle = folder / "bundle.pem"
         self.bundle.write_bytes(self._bundle(self.first, self.second))
         self._book = book
@@ -64,15 +65,15 @@ class Renewal:
 
     def context(self) -> ssl.SSLContext:
         """For a client of ours that is trusted, and calls somebody else."""
-        return client_context(TLS(*_files(self.identity()), trusted=(self.bundle,)))
+        return self.context_of(self.identity())
 
     def noting_context(self) -> ssl.SSLContext:
         """For a client of ours that is trusted, and takes note of the certificate that the node shows."""
         return self._noting(self.context())
 
-    def untrusted_context(self) -> ssl.SSLContext:
-        """For a client of ours that trusts the node, and is not trusted."""
-        return client_context(TLS(*_files(self.other.issue()), trusted=(self.bundle,)))
+    def context_of(self, identity: Identity) -> ssl.SSLContext:
+        """For a client of ours that trusts the node, and shows that certificate."""
+        return client_context(TLS(identity.certificate, identity.key, trusted=(self.bundle,)))
 
     def delays(self) -> list[float]:
         """Seconds from when a certificate was put in place until a client saw it, of those that were seen."""
@@ -99,10 +100,11 @@ class Renewal:
             self.seen.setdefault(name, time.monotonic())
             replaced = self._replaced.get(name)
         if name not in self._placed:
-            self._book.fail(f"TLS: the node showed a certificate that was never its own: {name[:16]}…")
+            self._book.fail("TLS:", f"the node showed a certificate that was never its own: {name[:16]}…")
         if replaced is not None and started > replaced + GONE_AFTER:
+            seconds = started - replaced
             self._book.fail(
-                f"TLS: the node showed a certificate {started - replaced:.1f} s after it was replaced: {name[:16]}…"
+                "TLS:", f"the node showed a certificate {seconds:.1f} s after it was replaced: {name[:16]}…"
             )
 
     # --- what is done -------------------------------------------------------------------------------------------------
@@ -112,7 +114,7 @@ class Renewal:
             try:
                 self._renew()
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told and fails the soak
-                self._book.fail(f"the certificates: {type(error).__name__}: {error}")
+                self._book.fail("the certificates:", f"{type(error).__name__}: {error}")
 
     def _renew(self) -> None:
         issuer, kin = (self.first, self.second) if self.count % 2 else (self.second, self.first)
@@ -129,7 +131,11 @@ class Renewal:
             self._placed[name] = now
         self._put("node.pem", certificate)
         self._put("node-key.pem", identity.key.read_bytes())
-        self._put("trusted.pem", self._bundle(issuer, kin))
+        if self.count == 0:
+            self._put("trusted.pem", self._bundle(self.former, issuer, kin))
+        else:
+            self._put("trusted.pem", self._bundle(issuer, kin))
+            self.former_gone = min(self.former_gone, now + GONE_AFTER)
         self.count += 1
 
     def _put(self, name: str, content: bytes) -> None:
@@ -142,7 +148,3 @@ class Renewal:
     @staticmethod
     def _bundle(*authorities: Authority) -> bytes:
         return b"".join(authority.certificate.read_bytes() for authority in authorities)
-
-
-def _files(identity: Identity) -> tuple[Path, Path]:
-    return identity.certificate, identity.key

@@ -13,7 +13,7 @@ PERIOD = 0.5
 WARM_UP = 10.0
 """Seconds from the start in which memory and descriptors may grow: imports, the first of each kind of peer."""
 
-MOST_GROWTH = 2048
+MOST_GROWTH = 4096
 """KiB by which the median of the last third may be above that of the first."""
 
 MOST_DESCRIPTORS = 2

@@ -18,6 +18,7 @@ NEVER = "NEVER"
 """Is in tables that are broken, and in no other."""
 
 _IN_FORCE = 20.0  # seconds; it takes a fraction of one, unless the machine stands still
+_SLICE = 0.5
 _BROKEN = '[peers.never]\nae_title = "NEVER"\n\n'
 
 
@@ -70,7 +71,7 @@ class Changes:
             try:
                 ways[number % len(ways)]()
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told and fails the soak
-                self._book.fail(f"the table: {type(error).__name__}: {error}")
+                self._book.fail("the table:", f"{type(error).__name__}: {error}")
             number += 1
 
     # --- the ways ---------------------------------------------------------------------------------------------------
@@ -141,10 +142,13 @@ class Changes:
         count = self._log.counts[event]
         started = time.monotonic()
         save()
-        if self._log.wait_for(event, count + 1, _IN_FORCE):
-            return time.monotonic() - started
-        self._book.fail(f"the table: the node did not say {event} within {_IN_FORCE:g} s")
-        return None
+        while not self._log.wait_for(event, count + 1, _SLICE):
+            if time.monotonic() > started + _IN_FORCE:
+                self._book.fail("the table:", f"the node did not say {event} within {_IN_FORCE:g} s")
+                return None
+            if self._stop.is_set():
+                return None
+        return time.monotonic() - started
 
     def _replace(self, text: str) -> None:
         temporary = self._path.with_name("peers.toml.new")
