@@ -28,16 +28,16 @@ SOAK = Path(__file__).parent / "soak"
 SECONDS = 60
 ADMITTED = {
     "DCMTK",
-    "DCMTK, TLS",
+    "DCMTK TLS",
     "Orthanc",
-    "Orthanc, TLS",
+    "Orthanc TLS",
     "minipacs",
-    "minipacs, TLS",
-    "minipacs, held open",
-    "minipacs, tied",
+    "minipacs TLS",
+    "minipacs held open",
+    "minipacs tied",
     "pynetdicom",
     "we call DCMTK",
-    "we call Orthanc, TLS",
+    "we call Orthanc TLS",
     "we call pynetdicom",
 }
 

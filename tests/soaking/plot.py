@@ -36,7 +36,7 @@ def draw(result: Result, path: Path) -> None:
         figure = Figure(figsize=(12, 11), layout="constrained")
         heights = [3, 2.2, 1.4, 1.4]
         inwards, others, memory, descriptors = figure.subplots(4, 1, sharex=True, height_ratios=heights)
-        is_ours = [name for name in sorted(result.tallies) if name.split(",")[0] in _COLOURS]
+        is_ours = [name for name in sorted(result.tallies) if name.split()[0] in _COLOURS]
         _latency(inwards, result, is_ours, "Peers that call the node: median and slowest association, ms")
         rest = [name for name in sorted(result.tallies) if name not in is_ours]
         _latency(others, result, rest, "Peers that we call, guests, strangers: median and slowest, ms")
@@ -67,7 +67,7 @@ def _latency(axes: Axes, result: Result, names: Iterable[str], title: str) -> No
     width = max(_SHORTEST_BIN, result.seconds / _BINS)
     for name in names:
         points = list(_binned(result.tallies[name], width))
-        colour = _COLOURS.get(name.split(",")[0])
+        colour = _COLOURS.get(name.split()[0])
         style = "--" if name.endswith("TLS") else ":" if name.endswith("held open") else "-"
         at, middle, slowest = zip(*points, strict=True)
         [line] = axes.plot(at, middle, style, color=colour, linewidth=1.4, label=name)
