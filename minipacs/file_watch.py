@@ -18,6 +18,7 @@ from watchdog.events import (
     DirCreatedEvent,
     DirDeletedEvent,
     DirMovedEvent,
+    FileAttribEvent,
     FileClosedEvent,
     FileCreatedEvent,
     FileDeletedEvent,
@@ -55,6 +56,7 @@ class Change(Enum):
 _CHANGES: dict[type[FileSystemEvent], Change] = {
     DirCreatedEvent: Change.CREATED,
     FileModifiedEvent: Change.WRITING,
+    FileAttribEvent: Change.WRITING,  # who may read it; whoever writes may change that in the middle
     FileCreatedEvent: Change.CREATED,
     FileClosedEvent: Change.COMPLETE,
     FileDeletedEvent: Change.GONE,

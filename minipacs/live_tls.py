@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from time import time
@@ -29,7 +30,8 @@ _CONFIRMATION = 1.0
 _EXPIRES_SOON = timedelta(days=30)
 
 
-class Credentials(Struct, frozen=True, eq=False):
+@dataclass(frozen=True)
+class Credentials:
     """What the files say. Equal when every byte of them is.
 
     Attributes:
@@ -38,17 +40,9 @@ class Credentials(Struct, frozen=True, eq=False):
         digest: SHA-256 of all files.
     """
 
-    context: ssl.SSLContext
+    context: ssl.SSLContext = field(compare=False)
     certificate: bytes
     digest: bytes
-
-    def __eq__(self, other: object) -> bool:
-        """Compare what the files said."""
-        return isinstance(other, Credentials) and self.digest == other.digest
-
-    def __hash__(self) -> int:
-        """As for what is equal."""
-        return hash(self.digest)
 
     def __str__(self) -> str:
         """Return which certificate it is, and until when it is valid."""

@@ -69,7 +69,8 @@ class TLS(Struct, frozen=True):
         key: its private key; None together with *certificate*.
         trusted: the certificates of the CAs that we trust, or of the peers themselves; empty: those that the system
             trusts, when we call.
-        require_client_certificate: whether a peer that calls us has to show a certificate of one of these CAs.
+        require_client_certificate: whether a peer that calls us has to show a certificate of one of these CAs; if it
+            need not, one that it shows is verified all the same, where there are any.
         minimum_version: ``1.2`` or ``1.3``.
         port: TCP port of our SCP for TLS; 0: one that is free; None: it speaks no TLS.
         only: whether the SCP listens for TLS alone, and not on the port for plain DICOM.
