@@ -1,5 +1,6 @@
 """What a client tried, what came of it, and what should have: the book in which every attempt is judged."""
 
+import csv
 import threading
 import time
 from array import array
@@ -63,9 +64,9 @@ class Book:
         self.failures: list[str] = []
         self.failure_count = 0
         self._told: Counter[str] = Counter()
-        self._file = file
+        self._rows = csv.writer(file, lineterminator="\n")
         self._lock = threading.Lock()
-        file.write("elapsed_s,client,who,ms,wanted,saw\n")
+        self._rows.writerow(("elapsed_s", "client", "who", "ms", "wanted", "saw"))
 
     def enter(self, attempt: Attempt) -> None:
         with self._lock:
@@ -74,7 +75,8 @@ class Book:
             tally.elapsed.append(elapsed)
             tally.ms.append(attempt.ms)
             wanted = attempt.wanted or "-"
-            self._file.write(f"{elapsed:.3f},{attempt.client},{attempt.who},{attempt.ms:.3f},{wanted},{attempt.saw}\n")
+            row = (f"{elapsed:.3f}", attempt.client, attempt.who, f"{attempt.ms:.3f}", wanted, attempt.saw)
+            self._rows.writerow(row)
             if attempt.wanted is None:
                 tally.unjudged += 1
             elif not attempt.is_failure:
