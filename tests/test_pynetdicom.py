@@ -1,6 +1,5 @@
 """pynetdicom in both roles: its application entity calls our node, and is called by our echo."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -17,6 +16,7 @@ from minipacs import AssociationOutcome, EchoResult, Outcome, Peer, Verification
 from minipacs.settings import Limits, Timeouts
 
 from .peers.node import Node
+from .peers.pynetdicom import Checkpoint
 
 TIMEOUT = 5.0  # of either side: what hangs fails
 
@@ -38,32 +38,6 @@ def application_entity(ae_title: str) -> AE:
 
 
 # --- it calls us ---------------------------------------------------------------------------------------------------
-
-
-class Checkpoint(threading.Event):
-    """Where its reactor stops while a message is exchanged.
-
-    Its own is left behind before the reactor has really stopped, which then now and then takes the response away from
-    whoever waits for it. This one is cleared when the reactor stands.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._stands = threading.Event()
-        self.set()
-
-    def set(self) -> None:
-        self._stands.clear()
-        super().set()
-
-    def clear(self) -> None:
-        super().clear()
-        self._stands.wait(TIMEOUT)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        while not super().wait(0.005):
-            self._stands.set()
-        return True
 
 
 @contextmanager

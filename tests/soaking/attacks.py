@@ -1,0 +1,70 @@
+"""Hostile clients that come in waves: each as many at once on the plain port and on the one for TLS, then a pause."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from ..hostile import Attack, attacking
+from .attempts import Book
+
+PAUSE = 4.0
+"""Seconds between two waves."""
+
+WAVE = 5.0
+"""Seconds for which all of them are there."""
+
+_CALM = 1.5  # seconds after a wave in which the node still clears up
+_PATIENCE = 60.0
+
+ATTACK = Attack(silent=100, half_sent=100, trickling=50, closing=10, http=10, foreign=10, seconds=_PATIENCE)
+
+
+class Attacks:
+    """A thread that lets them come and go."""
+
+    def __init__(self, ports: Sequence[int], folder: Path, book: Book) -> None:
+        self.waves: list[tuple[float, float]] = []  # when each began and ended, in seconds since the soak began
+        self.opened: Counter[str] = Counter()  # connections, by behaviour
+        self._ports = ports
+        self._folder = folder
+        self._book = book
+        self._calm_since: float | None = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="attacks", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(_PATIENCE)
+
+    def is_attacked(self) -> bool:
+        """Whether they are there, or have just been."""
+        calm_since = self._calm_since
+        return calm_since is None or time.monotonic() < calm_since + _CALM
+
+    def _run(self) -> None:
+        while not self._stop.wait(PAUSE):
+            try:
+                self._attack()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told and fails the soak
+                self._book.fail("the attackers:", f"{type(error).__name__}: {error}")
+
+    def _attack(self) -> None:
+        began, self._calm_since = time.monotonic(), None
+        with ExitStack() as stack:
+            waves = [
+                stack.enter_context(attacking(port, replace(ATTACK, tls=bool(number)), self._folder))
+                for number, port in enumerate(self._ports)
+            ]
+            self._stop.wait(WAVE)
+            for wave in waves:
+                for behaviour, counts in wave.stop().items():
+                    self.opened[behaviour] += counts.opened
+        ended = self._calm_since = time.monotonic()
+        self.waves.append((began - self._book.started, ended - self._book.started))
