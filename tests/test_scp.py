@@ -152,6 +152,8 @@ def is_refused(port: int) -> bool:
         RawPeer(port).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it was taken, and the listening socket closed before it was accepted
+        return False
     return False
 
 

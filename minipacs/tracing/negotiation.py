@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from minipacs import names
@@ -145,7 +146,7 @@ def _further_user_information(pdu: bytes) -> list[dict[str, object]]:
         if item_type == items.USER_INFORMATION_ITEM:
             fields = user_information_fields(value)
             starts = [number for number, field in enumerate(fields) if field.depth == 0]
-            for start, end in zip(starts, [*starts[1:], len(fields)], strict=True):
+            for start, end in pairwise([*starts, len(fields)]):
                 if fields[start].data[0] not in _TOLD_APART:
                     found.append(_sub_item(fields[start:end]))
     return found

@@ -78,6 +78,10 @@ def test_an_unknown_sub_item_is_told_by_its_number() -> None:
     assert said[said.index("user information            0x77 (unknown)") + 1] == "  value                     01 02"
 
 
+def test_empty_user_information_says_nothing() -> None:
+    assert describe(asking(user_information=item(0x50, b"")))["user_information"] == []
+
+
 def test_refusals_are_told_by_name() -> None:
     assert lines(rejecting(1, 1, 3)) == [
         "codes                       1/1/3",
