@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 
 import pytest
 
@@ -447,7 +448,10 @@ def test_a_peer_that_was_refused_and_does_not_close_is_cut(world: World) -> None
 
 def test_handshakes_count_as_connections(world: World) -> None:
     with scp(good_node(world), limits=Limits(connections=3)) as node, ExitStack() as stack:
-        for _ in range(4):
+        held = listener_of(node)._connections
+        for number in range(4):
+            came = partial(lambda count: sum(c._bytes_came for c in list(held)) == count, number)
+            wait_until(came, within=PATIENT, what="the bytes of those before")
             peer = stack.enter_context(raw_peer(node.port))
             peer.send(client_hello(world)[:100])
         record = last_record(node)
