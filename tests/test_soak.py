@@ -76,6 +76,7 @@ def test_a_minute_among_real_peers_strangers_and_attackers(tmp_path: Path) -> No
     assert summary["table"]["changes"] >= 20
     assert min(summary["table"]["broken"], summary["table"]["hangups"]) >= 5
     assert summary["certificates"]["seen"] >= 5
+    assert summary["certificates"]["broken"] >= 1
     assert len(summary["attacks"]["waves"]) >= 2
     assert min(summary["attacks"]["connections"].values()) > 0
     assert None not in summary["growth"].values()

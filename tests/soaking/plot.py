@@ -8,6 +8,7 @@ from statistics import median
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from .attempts import Tally
 from .soak import Result
@@ -27,6 +28,7 @@ _STYLE = {
     "font.size": 9,
     "legend.frameon": False,
 }
+_DASHES = {"TLS": "--", "held open": ":", "tied": "-."}
 _COLOURS = {"minipacs": "#1f77b4", "Orthanc": "#d6604d", "DCMTK": "#2ca02c", "pynetdicom": "#9467bd"}
 
 
@@ -43,7 +45,9 @@ def draw(result: Result, path: Path) -> None:
         _level(memory, result, "rss_kib", 1024, _MEMORY, "Memory of the node, MiB")
         _level(descriptors, result, "descriptors", 1, _DESCRIPTORS, "Open descriptors of the node")
         descriptors.set_yscale("log")
+        descriptors.set_ylim(bottom=9)
         descriptors.yaxis.set_major_formatter("{x:g}")
+        descriptors.yaxis.set_minor_formatter(NullFormatter())
         for axes in (inwards, others, memory, descriptors):
             _attacks(axes, result.waves)
         descriptors.set_xlabel("seconds")
@@ -68,12 +72,13 @@ def _latency(axes: Axes, result: Result, names: Iterable[str], title: str) -> No
     for name in names:
         points = list(_binned(result.tallies[name], width))
         colour = _COLOURS.get(name.split()[0])
-        style = "--" if name.endswith("TLS") else ":" if name.endswith("held open") else "-"
+        style = next((dashes for words, dashes in _DASHES.items() if name.endswith(words)), "-")
         at, middle, slowest = zip(*points, strict=True)
         [line] = axes.plot(at, middle, style, color=colour, linewidth=1.4, label=name)
         axes.plot(at, slowest, ".", color=line.get_color(), markersize=2.5, alpha=0.45)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_title(title)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 

@@ -14,12 +14,15 @@ from minipacs.tls import client_context
 
 from ..certificates import Authority, Identity
 from .attempts import Book
+from .follow import NodeLog
 
 PERIOD = 5.0
 """Seconds between two renewals."""
 
 GONE_AFTER = 10.0
 """Seconds after which a certificate that was replaced must not be seen any more; it takes a fraction of one."""
+
+_TOLD_WITHIN = 20.0  # seconds
 
 SETTINGS = """\
 [tls]
@@ -34,7 +37,7 @@ class Renewal:
     """The files of the node's `[tls]` in *conf*, and a thread that renews them."""
 
     def __init__(self, conf: Path, folder: Path, book: Book) -> None:
-        self.count = 0
+        self.count = self.broken = 0
         self.seen: dict[str, float] = {}  # fingerprint: the time when a client saw it first
         self.first, self.second = Authority(folder / "first", "CA 1"), Authority(folder / "second", "CA 2")
         self.former, self.other = Authority(folder / "former", "Former CA"), Authority(folder / "other", "Other CA")
@@ -52,12 +55,14 @@ class Renewal:
         (conf / "minipacs.toml").write_text(SETTINGS)
         self._renew()
 
-    def start(self) -> None:
+    def start(self, log: NodeLog) -> None:
+        """Renew from now on; *log* is that of the node."""
+        self._log = log
         self._thread.start()
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(2 * PERIOD)
+        self._thread.join(_TOLD_WITHIN + 2 * PERIOD)
 
     def identity(self) -> Identity:
         """For a peer that the node trusts."""
@@ -112,6 +117,8 @@ class Renewal:
     def _run(self) -> None:
         while not self._stop.wait(PERIOD):
             try:
+                if self.count % 4 == 3:
+                    self._break()
                 self._renew()
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told and fails the soak
                 self._book.fail("the certificates:", f"{type(error).__name__}: {error}")
@@ -119,9 +126,6 @@ class Renewal:
     def _renew(self) -> None:
         issuer, kin = (self.first, self.second) if self.count % 2 else (self.second, self.first)
         identity = issuer.issue()
-        if self.count % 4 == 3:  # a key that belongs to another certificate, for a while
-            self._put("node-key.pem", kin.issue().key.read_bytes())
-            self._stop.wait(1.0)
         certificate = identity.certificate.read_bytes()
         name = sha256(ssl.PEM_cert_to_DER_cert(certificate.decode())).hexdigest()
         now = time.monotonic()
@@ -137,6 +141,18 @@ class Renewal:
             self._put("trusted.pem", self._bundle(issuer, kin))
             self.former_gone = min(self.former_gone, now + GONE_AFTER)
         self.count += 1
+
+    def _break(self) -> None:
+        """A key that belongs to another certificate, until the node says so; what it had before stays in force."""
+        count, until = self._log.counts["tls-invalid"], time.monotonic() + _TOLD_WITHIN
+        self._put("node-key.pem", self.other.issue().key.read_bytes())
+        while not self._log.wait_for("tls-invalid", count + 1, 0.5):
+            if self._stop.is_set():
+                return
+            if time.monotonic() > until:
+                self._book.fail("the certificates:", f"the node did not say tls-invalid within {_TOLD_WITHIN:g} s")
+                return
+        self.broken += 1
 
     def _put(self, name: str, content: bytes) -> None:
         """By renaming, as whoever renews certificates does; nobody else may read them."""

@@ -52,6 +52,7 @@ def as_json(result: Result) -> Mapping[str, object]:
         "certificates": {
             "renewed": result.renewals,
             "seen": len(result.renewal_delays),
+            "broken": result.broken_pairs,
             "delay_s": _spread(result.renewal_delays),
         },
         "attacks": {"waves": result.waves, "connections": result.attackers},
@@ -87,7 +88,8 @@ def _facts(result: Result) -> list[tuple[str, str]]:
         ),
         (
             "certificates",
-            f"{result.renewals} in turn, {len(result.renewal_delays)} seen, after {_in_words(result.renewal_delays)}",
+            f"{result.renewals} in turn, {len(result.renewal_delays)} seen, after {_in_words(result.renewal_delays)}; "
+            f"{result.broken_pairs} pairs that do not fit",
         ),
         (
             "attacks",

@@ -37,6 +37,7 @@ class Result:
     broken_tables: int
     hangups: int
     renewals: int
+    broken_pairs: int
     renewal_delays: list[float]
     waves: list[tuple[float, float]]
     attackers: dict[str, int]
@@ -75,6 +76,7 @@ def soak(seconds: float, folder: Path, tell: Callable[[str], None]) -> Result:
         broken_tables=world.changes.broken,
         hangups=world.changes.hangups,
         renewals=world.renewal.count,
+        broken_pairs=world.renewal.broken,
         renewal_delays=world.renewal.delays(),
         waves=world.attacks.waves,
         attackers=dict(world.attacks.opened),
@@ -93,8 +95,9 @@ def _allow_many_files() -> None:
 def _run(world: World, seconds: float, tell: Callable[[str], None]) -> None:
     for client in world.callers:
         client.start()
-    for part in (world.sampler, world.changes, world.renewal, world.attacks):
+    for part in (world.sampler, world.changes, world.attacks):
         part.start()
+    world.renewal.start(world.log)
     until = time.monotonic() + seconds
     try:
         while (remaining := until - time.monotonic()) > 0:
@@ -104,8 +107,8 @@ def _run(world: World, seconds: float, tell: Callable[[str], None]) -> None:
                 break
             tell(_progress(world))
     finally:
-        for part in (world.changes, world.renewal, world.attacks):
-            part.stop()
+        for changing in (world.changes, world.renewal, world.attacks):
+            changing.stop()
         for client in world.callers:
             client.stop()
         for client in world.callers:
