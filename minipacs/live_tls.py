@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 _CONFIRMATION = 1.0
 """Seconds for which a fault has to last: whoever renews puts the certificate there first, and then its key."""
 
-_EXPIRES_SOON = timedelta(days=30)
+_SOON, _SHARE = timedelta(days=30), 3
+"""How long before its end a certificate is warned of; one that is short-lived, in the last third of its time."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Credentials:
             return f"our certificate expired on {end:%Y-%m-%d}: peers refuse it; renew certificate under [tls]"
         if begin > now:
             return f"our certificate is not valid before {begin:%Y-%m-%d %H:%M} UTC: peers refuse it; set the clock"
-        if end - now < _EXPIRES_SOON:
+        if end - now < min(_SOON, (end - begin) / _SHARE):
             return (
                 f"our certificate expires in {(end - now).days} days, on {end:%Y-%m-%d}: renew certificate under [tls]"
             )

@@ -275,14 +275,16 @@ def test_what_is_broken_at_the_start_does_not_begin(place: Place) -> None:
 # --- until when it is valid ------------------------------------------------------------------------------------------
 
 
-def test_the_end_of_our_certificate_is_told_before_it_comes(place: Place) -> None:
+@pytest.mark.parametrize(("days", "last"), [(397, 30), (300, 30), (30, 10), (3, 1)])
+def test_the_end_of_our_certificate_is_told_before_it_comes(days: int, last: int, place: Place) -> None:
+    place.put(place.authority.issue(valid=(-DAY, (days - 1) * DAY)))
     with following(place) as followed:
         current = followed.live.current
         begin, end = validity(current.certificate)
         assert str(current) == f"{shown(current.certificate)}, valid until {end:%Y-%m-%d}"
-        assert current.warning(end - 31 * DAY) == ""
-        assert current.warning(end - 10 * DAY).startswith(
-            f"our certificate expires in 10 days, on {end:%Y-%m-%d}: renew"
+        assert current.warning(end - last * DAY) == ""
+        assert current.warning(end - last * DAY / 2).startswith(
+            f"our certificate expires in {last // 2} days, on {end:%Y-%m-%d}: renew"
         )
         assert current.warning(end).startswith(f"our certificate expired on {end:%Y-%m-%d}: peers refuse it")
         assert current.warning(begin - DAY).startswith("our certificate is not valid before ")
@@ -339,7 +341,7 @@ def test_a_node_refuses_those_that_it_trusts_no_more(place: Place, tmp_path: Pat
 
 
 def test_a_node_says_what_it_shows_and_what_it_did_not_take(place: Place, tmp_path: Path) -> None:
-    place.put(place.authority.issue(valid=(-DAY, 10 * DAY)))
+    place.put(place.authority.issue(valid=(-30 * DAY, 10 * DAY)))
     with node_in(place, tmp_path) as (node, _):
         warning = str(node.wait_for("message", 1)["message"])
         assert warning.startswith("TLS: our certificate expires in 9 days, on ")
