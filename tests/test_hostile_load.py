@@ -19,7 +19,7 @@ from .bench.upper_layer import Client
 from .certificates import Authority, Identity
 from .hostile import CROWDS, FULL, STREAMS, Counts, attacking
 from .peers.dcmtk import ECHOSCU, echoscu
-from .peers.node import Node, serving, table
+from .peers.node import Node, run_minipacs, serving, table
 from .peers.process import wait_until
 from .peers.required import required
 from .proc import Process
@@ -71,7 +71,9 @@ class Port:
             return max(resident), attack.stop()
 
     def status(self) -> dict[str, Any]:
-        done = self.node.minipacs("status", "--port", str(self.node.port), "--json")
+        elsewhere = self.node.folder / "elsewhere"  # where no settings tell of a port for TLS alone, which goes first
+        elsewhere.mkdir()
+        done = run_minipacs(elsewhere, "status", "--port", str(self.node.port), "--json")
         assert done.returncode == 0, done.stderr
         told: dict[str, Any] = json.loads(done.stdout)["associations"]
         return told
