@@ -15,6 +15,7 @@ from minipacs.tls import client_context, server_context
 
 from .certificates import Authority, Identity
 from .peers.node import Node, run_minipacs, serving, table
+from .peers.ports import free_port
 from .raw import asking, raw_peer
 
 
@@ -92,6 +93,14 @@ def test_a_node_may_speak_tls_alone(tmp_path: Path, authority: Authority) -> Non
         assert (event["port"], event["tls_port"]) == (node.port, node.port)
         assert echoes(node.port, client_context(authority.settings(authority.issue())))
         assert echo(Peer("", "MINIPACS", "127.0.0.1", node.port)).code == "no-association.tls"
+        assert node.minipacs("status", "--port", str(node.port)).stdout.startswith("MINIPACS listening on ")
+
+
+def test_the_option_says_the_one_port_where_tls_is_alone(tmp_path: Path, authority: Authority) -> None:
+    settings = conf(tmp_path, authority, authority.issue(), "port = 2762", "only = true")
+    port = free_port()
+    with serving(tmp_path, TABLE, "--config", str(settings), "--port", str(port)) as node:
+        assert node.port == port
 
 
 def test_without_a_port_for_tls_a_node_does_not_listen_for_it(tmp_path: Path, authority: Authority) -> None:

@@ -99,6 +99,8 @@ def with_settings(function: Callable[..., int]) -> Callable[..., int]:
             given = {name: context.parent.params.get(name) if value is None else value for name, value in given.items()}
         settings = read_settings(find_file(given.pop("config")))
         settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
+        if settings.tls.only and given["port"] is not None:  # the one port that there is
+            settings = replace(settings, tls=replace(settings.tls, port=given["port"]))
         return function(*args, settings=settings, **kwargs)
 
     for option in reversed(_OPTIONS):
