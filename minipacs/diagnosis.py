@@ -80,6 +80,7 @@ _PLACEHOLDERS = {
         "codes": "<codes>",
         "detail": "<detail>",
         "entry": "<what Orthanc has>",
+        "held": "<number>",
         "host": "<host>",
         "local_host": "<our address>",
         "local_port": "<port of our SCP>",

@@ -1,6 +1,7 @@
 """Each setting: its default, which the code and the shipped file agree on, and its rule."""
 
 import tomllib
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,12 @@ DEFAULTS = {
     "peers": Path("conf/peers.toml"),
     "timeouts": Timeouts(request=5.0, pdu=10.0, idle=60.0, close=1.0, stop=1.0, handshake=5.0),
     "limits": Limits(
-        associate_pdu=1_048_576, maximum_length=16_384, command_set=65_536, associations=100, connections=1_000
+        associate_pdu=1_048_576,
+        maximum_length=16_384,
+        command_set=65_536,
+        associations=100,
+        connections=1_000,
+        associations_per_peer=50,
     ),
     "tls": TLS(
         certificate=None,
@@ -35,6 +41,7 @@ DEFAULTS = {
         port=None,
         only=False,
     ),
+    "allow_from": (),
 }
 
 
@@ -57,7 +64,7 @@ def test_the_shipped_file_says_the_defaults(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_shipped_file_says_every_setting() -> None:
     content = tomllib.loads(SHIPPED.read_text())
     settings = asdict(Settings())
-    assert set(content["node"]) == set(settings) - {"timeouts", "limits", "tls"}
+    assert set(content["node"]) == set(settings) - {"timeouts", "limits", "tls", "allow_from"}
     assert set(content["timeouts"]) == set(Timeouts.__struct_fields__)
     assert set(content["limits"]) == set(Limits.__struct_fields__)
     assert set(content) == {"node", "timeouts", "limits"}
@@ -86,6 +93,8 @@ def test_an_empty_file_says_the_defaults(tmp_path: Path) -> None:
         ("limits.command_set = 2048", 2048),
         ("limits.associations = 1", 1),
         ("limits.connections = 100000", 100000),
+        ("limits.associations_per_peer = 1", 1),
+        ('node.allow_from = ["10.1.2.0/24", "::1"]', (IPv4Network("10.1.2.0/24"), IPv6Network("::1"))),
     ],
 )
 def test_each_setting_can_be_set_alone(line: str, value: object, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from minipacs import __version__, log
 from minipacs.cli.options import with_settings
 from minipacs.control_server import ControlServer
+from minipacs.descriptors import make_room
 from minipacs.listener import Listener
 from minipacs.node_status import ListedPeer, NodeStatus, TableStatus, tls_as_text
 from minipacs.peers import PeerTable, counted
@@ -92,6 +93,8 @@ class _Node:
                 self._loop.add_signal_handler(number, self._stop.set)
             self._loop.add_signal_handler(signal.SIGHUP, live.reload)
             try:
+                if amiss := make_room(self._settings.limits.connections):
+                    logger.warning("%s", amiss)
                 await control.start(self._listener.addresses[0], port)
                 self._announce(port, live)
                 await self._stop.wait()
