@@ -51,6 +51,9 @@ CONFIRMATION = 0.2
 Editors truncate, then write; what is seen between is not what anybody meant. A file renamed into place is.
 """
 
+_RETRY = 1.0
+"""Seconds after which the file is read again when the system had nothing left to open it with."""
+
 _NOW, _STOP = object(), object()
 
 
@@ -159,8 +162,9 @@ class LivePeerTable:
                 is_whole, is_doubted = order is Change.REPLACED, False
             elif order is _NOW:
                 self._follow()
-                self._take_up(self._look(), is_certain=True)
-                seen = None
+                seen = self._look()
+                self._take_up(seen, is_certain=True)
+                due, seen = _next_try(seen, due), None
             elif self._follow():  # what happened in the new folder before we watched it was not told to us
                 due, seen = monotonic() + _PAUSES[Change.CREATED], None
             elif seen is None or stamp != self._stamp():
@@ -168,7 +172,7 @@ class LivePeerTable:
                 due, seen = monotonic() + _SETTLED, self._look()
             else:
                 is_doubted = not self._take_up(seen, is_doubted, is_whole)
-                due, seen = monotonic() + CONFIRMATION if is_doubted else None, None
+                due, seen = monotonic() + CONFIRMATION if is_doubted else _next_try(seen, None), None
 
     def _follow(self) -> bool:
         """Watch where the file is now; whether that is another folder than before."""
@@ -240,3 +244,9 @@ class LivePeerTable:
 
     def _note(self, result: ReloadResult, **details: tuple[str, ...]) -> None:
         self.last_reload = TableReload(time=rfc3339(time()), result=result, **details)
+
+
+def _next_try(seen: PeerTable | PeerTableError | None, due: float | None) -> float | None:
+    """When to look again: *due*, or soon when it is not the file that is at fault."""
+    is_passing = isinstance(seen, PeerTableError) and seen.is_passing
+    return monotonic() + _RETRY if is_passing else due
