@@ -99,8 +99,9 @@ class Lines(logging.Handler):
         return self.of(event)[-1]
 
 
-@pytest.fixture
-def lines() -> Iterator[Lines]:
+@contextmanager
+def heard() -> Iterator[Lines]:
+    """What is logged meanwhile."""
     logger, handler = logging.getLogger("minipacs"), Lines()
     before = logger.level
     logger.addHandler(handler)
@@ -110,6 +111,12 @@ def lines() -> Iterator[Lines]:
     finally:
         logger.setLevel(before)
         logger.removeHandler(handler)
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    with heard() as lines:
+        yield lines
 
 
 def scp(timeouts: Timeouts = SHORT, limits: Limits = Limits(), peers: tuple[Peer, ...] = PEERS) -> VerificationSCP:  # noqa: B008

@@ -138,7 +138,7 @@ def test_the_peer_table_is_found_from_the_settings_file(peers: str, path: str, t
         ("port = 104", 'port: must be one of node, timeouts, limits, tls, not "port"'),
         ("node = 1", "node: must be a table, not 1"),
         ("node.prot = 104", 'node.prot: must be a known key (nearest: port), not "prot"'),
-        ("node.x = 1", 'node.x: must be one of ae_title, host, port, peers, not "x"'),
+        ("node.x = 1", 'node.x: must be one of ae_title, host, port, peers, allow_from, not "x"'),
         ('node.ae_title = ""', 'node.ae_title: must not be empty, not ""'),
         ('node.ae_title = "RÖ"', rf'node.ae_title: {PRINTABLE}, not "R\xd6"'),
         ("node.ae_title = 1", "node.ae_title: must be text in quotes, not 1"),
@@ -160,6 +160,13 @@ def test_the_peer_table_is_found_from_the_settings_file(peers: str, path: str, t
             "limits.maximum_lenght = 1",
             'limits.maximum_lenght: must be a known key (nearest: maximum_length), not "maximum_lenght"',
         ),
+        ("node.allow_from = []", "node.allow_from: must name an address or a network, or be left out for any, not []"),
+        (
+            'node.allow_from = ["10.1.2.3/24"]',
+            "node.allow_from[0]: must be an IP address or a network without host bits, such as 10.1.2.0/24, not "
+            '"10.1.2.3/24"',
+        ),
+        ("limits.associations_per_peer = 0", "limits.associations_per_peer: must be 1 to 100000, not 0"),
         ("limits.associate_pdu = 1023", "limits.associate_pdu: must be 1024 to 67108864, not 1023"),
         ("limits.maximum_length = 0", "limits.maximum_length: must be 1024 to 67108864, not 0"),
         ("limits.command_set = 1.5", "limits.command_set: must be 1024 to 67108864, not 1.5"),

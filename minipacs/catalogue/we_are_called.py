@@ -52,7 +52,7 @@ _REJECTED = (
     Row(
         "admission.peer-limit",
         "we reject 2/3/2: one association too many of that peer",
-        "{calling} holds {held} associations, as many as one peer may",
+        "{calling} holds as many associations as one peer may: {held}",
         "see on {calling} why it does not end them; or raise associations_per_peer under [limits]",
     ),
     Row(
