@@ -5,17 +5,15 @@ The codes of a rejection are those of PS3.8 §9.3.4.
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from minipacs.addresses import is_within
 from minipacs.certificate import is_of
 from minipacs.wire.associate import APPLICATION_CONTEXT, AssociateRJ
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Address
-
     from minipacs.peers import Peer, PeerTable
     from minipacs.wire.associate import AssociateRQ
 
@@ -50,7 +48,9 @@ def admit(
     address: str,
     table: PeerTable,
     ae_title: str,
+    *,
     is_full: bool = False,
+    peer_is_full: bool = False,
     certificate: bytes | None = None,
 ) -> Admission:
     """Decide about *request*.
@@ -62,18 +62,25 @@ def admit(
         ae_title: our own.
         is_full: whether the limit of associations is reached.
         certificate: the one that the peer has shown, in DER, verified; None: none.
+        peer_is_full: whether the peer of that calling AE title has reached its own.
 
     Returns:
         The admission; a rejection with 1/1/1 when a rule itself fails, never an admission.
     """
     try:
-        return _admit(request, address, table, ae_title, is_full, certificate)
+        return _admit(request, address, table, ae_title, is_full, peer_is_full, certificate)
     except Exception as error:  # noqa: BLE001 - a guard that breaks stays shut, whatever broke it
         return Admission(None, NO_REASON, "admission.internal-error", error=error)
 
 
 def _admit(
-    request: AssociateRQ, address: str, table: PeerTable, ae_title: str, is_full: bool, certificate: bytes | None
+    request: AssociateRQ,
+    address: str,
+    table: PeerTable,
+    ae_title: str,
+    is_full: bool,
+    peer_is_full: bool,
+    certificate: bytes | None,
 ) -> Admission:
     if not request.protocol_version & 1:  # only bit 0 is tested (PS3.8 §9.3.2)
         return Admission(None, PROTOCOL_VERSION, "admission.protocol-version")
@@ -87,11 +94,13 @@ def _admit(
         near = _differs_in_case(request.calling_ae_title, table)
         cause = "admission.capitals" if near else "admission.calling-ae-title"
         return Admission(None, CALLING_AE_TITLE, cause, near)
-    if peer.allow_from and not any(_numeric(address) in network for network in peer.allow_from):
+    if peer.allow_from and not is_within(address, peer.allow_from):
         return Admission(peer, CALLING_AE_TITLE, "admission.address")
     if peer.certificate and not is_of(peer.certificate, certificate):
         cause = "admission.no-certificate" if certificate is None else "admission.certificate"
         return Admission(peer, CALLING_AE_TITLE, cause)
+    if peer_is_full:
+        return Admission(peer, LOCAL_LIMIT, "admission.peer-limit")
     if is_full:
         return Admission(peer, LOCAL_LIMIT, "admission.limit")
     return Admission(peer)
@@ -100,9 +109,3 @@ def _admit(
 def _differs_in_case(ae_title: str, table: PeerTable) -> str:
     folded = ae_title.casefold()
     return next((peer.ae_title for peer in table.values() if peer.ae_title.casefold() == folded), "")
-
-
-def _numeric(address: str) -> IPv4Address | IPv6Address:
-    """An IPv4 peer of a socket for both versions shows as ::ffff:10.0.0.5, a link-local one with its zone."""
-    numeric = ip_address(address.partition("%")[0])
-    return getattr(numeric, "ipv4_mapped", None) or numeric

@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._pdus_received = 0
         self._partial_since: float | None = None
-        self.address = ""
+        self.address = "unknown"
         self.port = 0
         self.certificate: bytes | None = None  # of the peer, in DER, verified
 
@@ -78,7 +78,8 @@ class Connection(asyncio.Protocol):
         """Take the connection (Evt5)."""
         self._transport = cast("asyncio.Transport", transport)
         self._socket = transport.get_extra_info("socket")
-        self.address, self.port = (transport.get_extra_info("peername") or ("unknown", 0))[:2]
+        if peer := transport.get_extra_info("peername"):  # none when the peer has reset the connection already
+            self.address, self.port = peer[:2]
         tune(self._socket)
         self._association.connected()
         self._watch_until(self.started + self._timeouts.request)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import msgspec
 
 from minipacs import control_place
-from minipacs.accepting import finish_accepting
+from minipacs.accepting import Acceptor
 from minipacs.errors import ControlError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class ControlServer:
         self.status = status
         self._clients: set[_Client] = set()
         self._followers: set[_Client] = set()
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._path: Path | None = None
         self._inode: tuple[int, int] | None = None
 
@@ -63,8 +63,8 @@ class ControlServer:
             async with _alone_in(self._path.parent):
                 _sweep(self._path.parent)
                 sock, self._inode = _listening(self._path)
-            loop = asyncio.get_running_loop()
-            self._server = await loop.create_unix_server(lambda: _Client(self), sock=sock, backlog=_BACKLOG)
+            self._acceptor = Acceptor(self)
+            self._acceptor.listen(sock, lambda _: _Client(self))
         except (ControlError, OSError) as error:
             logger.warning("no control socket, so that `minipacs status` does not see this node: %s", error)
 
@@ -86,9 +86,8 @@ class ControlServer:
     async def stop(self) -> None:
         """Close everything at once."""
         self.withdraw()
-        if self._server is not None:
-            await finish_accepting([self._server])
-            self._server = None
+        if self._acceptor is not None:
+            await self._acceptor.close()
         for client in list(self._clients):
             client.cut()
         await asyncio.sleep(0)  # in which the transports close their sockets
@@ -115,6 +114,19 @@ class ControlServer:
         """Take note that it is gone."""
         self._clients.discard(client)
         self.follows_no_more(client)
+        if self._acceptor is not None:
+            self._acceptor.lost()
+
+    # --- how accepting fares ------------------------------------------------------------------------------------------
+
+    def refused(self, address: str) -> None:
+        """Nobody is."""
+
+    def paused(self, error: OSError | None) -> None:
+        """It is told already of the ports of peers, which leave us descriptors to spare."""
+
+    def resumed(self, seconds: float) -> None:
+        """Nor was the pause told."""
 
 
 class _Request(msgspec.Struct, frozen=True):

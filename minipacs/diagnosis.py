@@ -82,6 +82,7 @@ _PLACEHOLDERS = {
         "detail": "<detail>",
         "fingerprint": "sha256:<fingerprint>",
         "entry": "<what Orthanc has>",
+        "held": "<number>",
         "host": "<host>",
         "local_host": "<our address>",
         "local_port": "<port of our SCP>",

@@ -32,11 +32,13 @@ class FileError(MinipacsError):
 
     Attributes:
         faults: one line a fault, each ``FILE: KEY: RULE, not VALUE``.
+        is_passing: whether it is not the file that is at fault, but that the system had nothing left to open it with.
     """
 
-    def __init__(self, faults: Sequence[str]) -> None:
+    def __init__(self, faults: Sequence[str], *, is_passing: bool = False) -> None:
         super().__init__("\n".join(faults))
         self.faults = tuple(faults)
+        self.is_passing = is_passing
 
 
 class PeerTableError(FileError):

@@ -105,6 +105,7 @@ class _OwnNode:
             limits=settings.limits,
             on_association=self._ended.put,
             tls=_server_context(settings) if self.uses_tls else None,
+            allow_from=settings.allow_from,
         )
 
     def start(self) -> None:

@@ -6,25 +6,23 @@ The current peer table comes from a callable; no file and no watcher is known he
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import socket
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from minipacs.accepting import cannot_listen, finish_accepting
+from minipacs.accepting import Acceptor, addresses_of, cannot_listen, listening_sockets
+from minipacs.addresses import is_within
 from minipacs.admission import Admission, admit
-from minipacs.ae_title import broken_rule
-from minipacs.certificate import fingerprint, shown
+from minipacs.admission_words import explain_admission, explain_refusal
 from minipacs.connection import Connection
-from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose, quoted, symbol, target
+from minipacs.descriptors import SPARE, explain_pause
+from minipacs.diagnosis import Diagnosis, diagnose
 from minipacs.errors import ListenError
 from minipacs.escape import escape
-from minipacs.flood import Flood
+from minipacs.flood_log import FloodLog
 from minipacs.node_status import AssociationsStatus, OpenAssociation
-from minipacs.rules import network_text
 from minipacs.tally import Tally
 from minipacs.timestamp import rfc3339
 from minipacs.tls_connection import TLSConnection
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from minipacs.wire.associate import AssociateRQ
 
 _BACKLOG = 512
+_AT_ONCE = 10  # lines a minute of one address, of those who are not admitted; the rest is counted
 
 logger = logging.getLogger("minipacs")
 
@@ -76,15 +75,15 @@ class Listener:
         self._settings = settings
         self._peers = peers
         self._on_end = on_end
-        self._flood = Flood()
+        self._log = FloodLog()
         self._tls = tls
-        self._servers: list[asyncio.Server] = []
+        self._acceptor: Acceptor | None = None
         self.addresses: tuple[str, ...] = ()
         self._connections: dict[Connection, None] = {}  # in the order in which they came
         self._waiting: dict[Connection, None] = {}  # those without an association
         self._associations: set[Connection] = set()
         self._tally = Tally()
-        self._is_stopping = False
+        self._is_stopping = self._is_pause_told = False
         self._all_closed = asyncio.Event()
 
     async def start(self) -> int:
@@ -93,8 +92,8 @@ class Listener:
         Raises:
             ListenError: it cannot be; the message says why and what to do.
         """
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._log_loop_error)
+        asyncio.get_running_loop().set_exception_handler(self._log_loop_error)
+        self._acceptor = Acceptor(self, self._takes, SPARE)
         tls = self._settings.tls
         if not tls.only:
             self.port = await self._listen(self._settings.port, "--port", lambda: Connection(self))
@@ -107,26 +106,30 @@ class Listener:
 
     async def _listen(self, port: int, where: str, connection: Callable[[], Connection]) -> int:
         """Open a port, of which the settings tell *where*."""
-        loop = asyncio.get_running_loop()
+        assert self._acceptor is not None
         host = self._settings.host
+
+        def connected(address: tuple[str, int]) -> Connection:
+            one = connection()
+            one.address, one.port = address[:2]
+            return one
+
         try:
-            # A name may have several addresses; with a port of the system's choice each would get another.
-            addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            hosts = list(dict.fromkeys(str(address[4][0]) for address in addresses))
-            server = await loop.create_server(connection, hosts if port else hosts[:1], port, backlog=_BACKLOG)
+            sockets = listening_sockets(await addresses_of(host, port), _BACKLOG)
         except OSError as error:
-            for server in self._servers:
-                server.close()
+            await self._acceptor.close()
             raise ListenError(cannot_listen(host, port, error, where)) from None
-        self._servers.append(server)
-        self.addresses = tuple(sock.getsockname()[0] for sock in server.sockets)
-        bound: int = server.sockets[0].getsockname()[1]
+        for sock in sockets:
+            self._acceptor.listen(sock, connected)
+        self.addresses = tuple(sock.getsockname()[0] for sock in sockets)
+        bound: int = sockets[0].getsockname()[1]
         return bound
 
     async def stop(self) -> None:
         """Take no new connections, give open associations a moment to end, then abort them."""
         self._is_stopping = True
-        await finish_accepting(self._servers)
+        if self._acceptor is not None:
+            await self._acceptor.close()
         for connection in [c for c in self._connections if c not in self._associations]:
             connection.close()
         if not await self._wait_until_closed(self.timeouts.stop):
@@ -136,13 +139,14 @@ class Listener:
             for connection in list(self._connections):
                 connection.cut()
             await self._wait_until_closed(self.timeouts.stop)
+        self._log.close()
 
     def peers_changed(self) -> None:
         """Abort the associations whose peer the table no longer admits."""
         for connection in list(self._associations):
             request = connection.request
             assert request is not None
-            admission = self._admit(request, connection.address, connection.certificate, is_full=False)
+            admission = self._admit(request, connection.address, connection.certificate)
             if admission.rejection is not None:
                 connection.abort("inbound.removed")
 
@@ -154,6 +158,7 @@ class Listener:
             open=tuple(map(self._status_of, open_ones)),
             counts=dict(self._tally.counts),
             silent_connections=self._tally.silent,
+            refused_connections=self._tally.refused,
             connections=len(self._connections),
             last=self._tally.last,
         )
@@ -172,15 +177,21 @@ class Listener:
             del self._waiting[oldest]  # not when it is lost: of many that come at once, each makes another give way
             oldest.cut("inbound.crowded")
             most = f"{self.limits.connections} connections are open, the most under [limits]"
-            self._log_flood(("connections", oldest.address), logging.WARNING, f"{most}: {oldest.address} cut")
+            self._log.log(("connections", oldest.address), logging.WARNING, f"{most}: {oldest.address} cut")
 
     def decide(self, request: AssociateRQ, address: str, certificate: bytes | None) -> tuple[Admission, Diagnosis]:
         """Admit or reject, with the words for it."""
+        held = sum(
+            one.request.calling_ae_title == request.calling_ae_title for one in self._associations if one.request
+        )
         is_full = len(self._associations) >= self.limits.associations
-        admission = self._admit(request, address, certificate, is_full)
-        if admission.error is not None:
-            logger.error("an admission rule failed", exc_info=admission.error)
-        return admission, self._explain(admission, request, address, certificate)
+        peer_is_full = held >= self.limits.associations_per_peer
+        admission = self._admit(request, address, certificate, is_full=is_full, peer_is_full=peer_is_full)
+        if (error := admission.error) is not None:
+            self._log.log(("admission", type(error)), logging.ERROR, "an admission rule failed", error)
+        return admission, explain_admission(
+            admission, request, address, self._settings, held=held, certificate=certificate, tls_port=self.tls_port
+        )
 
     def admitted(self, connection: Connection) -> None:
         """Take note that it holds an association now."""
@@ -197,8 +208,8 @@ class Listener:
             return
         self._tally.add(record)
         self._on_end(record)
-        if record.calling_ae_title is None:
-            passed_over = self._passed_over((record.code, record.address))
+        if record.calling_ae_title is None or record.reject is not None:
+            passed_over = self._passed_over(record)
             if passed_over is None:
                 return
             record = replace(record, reason=f"{record.reason}{passed_over}")
@@ -210,8 +221,26 @@ class Listener:
         self._connections.pop(connection, None)
         self._waiting.pop(connection, None)
         self._associations.discard(connection)
+        if self._acceptor is not None:
+            self._acceptor.lost()
         if not self._connections:
             self._all_closed.set()
+
+    # --- how accepting fares --------------------------------------------------------------------------------------
+
+    def refused(self, address: str) -> None:
+        """Take note of a connection from an address that we do not take."""
+        self._tally.refused += 1
+        self._log_row(("address", address), logging.WARNING, explain_refusal(address, self._settings))
+
+    def paused(self, error: OSError | None) -> None:
+        """Take note that accepting pauses."""
+        self._is_pause_told = self._log_row("pause", logging.ERROR, explain_pause(error))
+
+    def resumed(self, seconds: float) -> None:
+        """Take note that accepting goes on; told when the pause was."""
+        if self._is_pause_told:
+            logger.info("accepting goes on, and all who waited are connected; it had paused for %.1f s", seconds)
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
@@ -229,45 +258,26 @@ class Listener:
             echoes=connection.echoes,
         )
 
-    def _admit(self, request: AssociateRQ, address: str, certificate: bytes | None, is_full: bool) -> Admission:
-        return admit(request, address, self._peers(), self._settings.ae_title, is_full, certificate)
+    def _takes(self, address: str) -> bool:
+        allow_from = self._settings.allow_from
+        return not allow_from or is_within(address, allow_from)
 
-    def _explain(
-        self, admission: Admission, request: AssociateRQ, address: str, certificate: bytes | None
-    ) -> Diagnosis:
-        if not admission.cause:
-            return NOTHING_TO_SAY
-        calling = request.calling_ae_title
-        cause = admission.cause
-        if cause == "admission.calling-ae-title" and broken_rule(calling) is not None:
-            cause = "admission.unusable-ae-title"
-        called = escape(request.called_ae_title)
-        near = admission.near_miss
-        is_usable = broken_rule(request.called_ae_title) is None
-        allowed = [network_text(network) for network in admission.peer.allow_from] if admission.peer else []
-        return diagnose(
-            cause,
-            calling=escape(calling) or "a peer without an AE title",
-            called=called or "by a blank title",
-            rename=f"; or give this node the title {called} (--ae-title)" if is_usable else "",
-            near=near,
-            ae_title=self._settings.ae_title,
-            address=address,
-            name=admission.peer.name if admission.peer else symbol(calling),
-            allowed=", ".join(allowed),
-            allow_from=f"[{', '.join(map(quoted, [*allowed, address]))}]",
-            quoted=quoted(escape(calling)),
-            target=target(calling, address),
-            near_miss=f"; it differs from {near} in capitals only" if near else "",
-            detail=escape(str(admission.error)) if admission.error else shown(certificate) if certificate else "",
-            fingerprint=fingerprint(certificate) if certificate else "",
-            at_tls=(
-                ", once this node has port under [tls] in minipacs.toml"
-                if self.tls_port is None
-                else f" on port {self.tls_port}"
-            ),
-            peers=self._settings.peers_option,
-        )
+    def _admit(self, request: AssociateRQ, address: str, certificate: bytes | None, **is_reached: bool) -> Admission:
+        ae_title = self._settings.ae_title
+        return admit(request, address, self._peers(), ae_title, certificate=certificate, **is_reached)
+
+    def _passed_over(self, record: AssociationRecord) -> str | None:
+        """Return how many like it were passed over lately, in words, or None when this one is passed over too.
+
+        Whoever is not admitted may call under ever new titles: its address tells what is alike, and the first lines
+        are told, for who mends a peer tries again and again.
+        """
+        if record.calling_ae_title is None and not record.code.startswith("tls-"):
+            return self._log.passed_over((record.code, record.address), str(record))
+        return self._log.passed_over((record.peer, record.address), str(record), _AT_ONCE)
+
+    def _log_row(self, kind: object, level: int, diagnosis: Diagnosis) -> bool:
+        return self._log.log(kind, level, f"{diagnosis.reason} [{diagnosis.code}]; fix: {diagnosis.fix}")
 
     async def _wait_until_closed(self, seconds: float) -> bool:
         if not self._connections:
@@ -278,23 +288,6 @@ class Listener:
             return False
         return True
 
-    def _log_flood(self, kind: object, level: int, text: str) -> None:
-        passed_over = self._passed_over(kind)
-        if passed_over is not None:
-            logger.log(level, "%s%s", text, passed_over)
-
-    def _passed_over(self, kind: object) -> str | None:
-        """Return how many of that kind were passed over lately, in words, or None when this one is passed over too."""
-        count = self._flood.take(kind, asyncio.get_running_loop().time())
-        if count is None:
-            return None
-        return f" (and {count} like it before, untold)" if count else ""
-
     def _log_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
-            self._log_flood("files", logging.ERROR, f"accepting pauses: {error.strerror}; raise the limit (ulimit -n)")
-        else:
-            # When files have run out, asyncio tries again to accept, though stop() may have closed its sockets by then.
-            level = logging.DEBUG if self._is_stopping else logging.ERROR
-            logger.log(level, "%s", context.get("message"), exc_info=error)
+        message, error = str(context.get("message")), context.get("exception")
+        self._log.log(("loop", message, type(error)), logging.ERROR, message, error)

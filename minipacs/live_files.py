@@ -47,6 +47,9 @@ CONFIRMATION = 0.2
 Editors truncate, then write; what is seen between is not what anybody meant. A file renamed into place is.
 """
 
+_RETRY = 1.0
+"""Seconds after which the files are read again when the system had nothing left to open them with."""
+
 _NOW, _STOP = object(), object()
 
 V = TypeVar("V")
@@ -151,8 +154,9 @@ class LiveFiles(ABC, Generic[V]):
                 is_whole, is_doubted, has_waited = order is Change.REPLACED, False, order is Change.WRITING
             elif order is _NOW:
                 self._follow()
-                self._take_up(self._look(), is_certain=True)
-                seen = None
+                seen = self._look()
+                self._take_up(seen, is_certain=True)
+                due, seen = _next_try(seen, due), None
             elif self._follow():  # what happened in the new folder before we watched it was not told to us
                 due, seen = monotonic() + _PAUSES[Change.CREATED], None
             elif not has_waited and any(map(is_open_for_writing, self._paths)):
@@ -162,7 +166,7 @@ class LiveFiles(ABC, Generic[V]):
                 due, seen = monotonic() + _SETTLED, self._look()
             else:
                 is_doubted = not self._take_up(seen, is_doubted, is_whole)
-                due, seen = monotonic() + self._confirmation if is_doubted else None, None
+                due, seen = monotonic() + self._confirmation if is_doubted else _next_try(seen, None), None
 
     def _follow(self) -> bool:
         """Watch where the files are now; whether that is another folder than before."""
@@ -212,6 +216,12 @@ class LiveFiles(ABC, Generic[V]):
         if seen != old or had_faults:
             self.current = seen
             self._exchanged(old)
+
+
+def _next_try(seen: object, due: float | None) -> float | None:
+    """When to look again: *due*, or soon when it is not the files that are at fault."""
+    is_passing = isinstance(seen, FileError) and seen.is_passing
+    return monotonic() + _RETRY if is_passing else due
 
 
 def _stamp_of(path: Path) -> tuple[int, ...] | None:

@@ -117,6 +117,7 @@ class AssociationsStatus(Struct, frozen=True, kw_only=True):
         open: those that are, oldest first.
         counts: how many ended, by outcome; each outcome has its key.
         silent_connections: how many connections ended without a byte from the peer; they are no associations.
+        refused_connections: how many connections came from an address that is not in allow_from under [node].
         connections: how many TCP connections are open, with an association or without.
         last: the last that ended, oldest first.
     """
@@ -124,6 +125,7 @@ class AssociationsStatus(Struct, frozen=True, kw_only=True):
     open: tuple[OpenAssociation, ...]
     counts: dict[str, int]
     silent_connections: int
+    refused_connections: int
     connections: int
     last: tuple[EndedAssociation, ...]
 

@@ -62,9 +62,9 @@ class Peer(Struct, frozen=True):
         if broken := _broken_rule_of_tls(self.host is not None, self.tls, self.tls_name is not None):
             raise ValueError(broken)
         force_setattr(
-            self, "certificate", tuple(self._checked("certificate", rules.certificate, c) for c in self.certificate)
+            self, "certificate", tuple(rules.checked("certificate", rules.certificate, c) for c in self.certificate)
         )
-        force_setattr(self, "allow_from", tuple(self._checked("allow_from", rules.network, n) for n in self.allow_from))
+        force_setattr(self, "allow_from", tuple(rules.checked("allow_from", rules.network, n) for n in self.allow_from))
 
     def __str__(self) -> str:
         """Return ``TITLE@HOST:PORT``, with an IPv6 address in brackets, or the title of a peer that only calls."""
@@ -98,14 +98,7 @@ class Peer(Struct, frozen=True):
         return cls(name, title, host, int(port))
 
     def _keep(self, field: str, rule: Any) -> None:
-        force_setattr(self, field, self._checked(field, rule, getattr(self, field)))
-
-    @staticmethod
-    def _checked(field: str, rule: Any, value: object) -> Any:
-        try:
-            return rule(value)
-        except Invalid as broken:
-            raise ValueError(f"{field}: {broken.msg}, not {escape(repr(value))}") from None
+        force_setattr(self, field, rules.checked(field, rule, getattr(self, field)))
 
 
 class PeerTable(Mapping[str, Peer]):
@@ -172,13 +165,6 @@ def counted(count: int) -> str:
     return f"{count} peer{'' if count == 1 else 's'}"
 
 
-def _networks(value: object) -> tuple[rules.Network, ...]:
-    """Whoever writes an empty list means nobody, not any."""
-    if value == []:
-        raise Invalid("must name an address or a network, or be left out for any")
-    return toml_file.array(rules.network)(value)
-
-
 def _host_and_port_together(fields: object) -> None:
     if isinstance(fields, dict) and ("host" in fields) != ("port" in fields):
         given, missing = ("host", "port") if "host" in fields else ("port", "host")
@@ -240,7 +226,7 @@ _PEER = toml_file.every(
             Required("ae_title"): rules.ae_title,
             Optional("host"): rules.host,
             Optional("port"): rules.port,
-            Optional("allow_from"): _networks,
+            Optional("allow_from"): rules.networks,
             Optional("tls"): rules.boolean,
             Optional("tls_name"): rules.host,
             Optional("certificate"): rules.one_or_more(rules.certificate),

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from voluptuous import Invalid
 
+from minipacs import toml_file
 from minipacs.ae_title import broken_rule, significant
+from minipacs.escape import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +45,18 @@ def text(value: object) -> str:
     if not isinstance(value, str):
         raise Invalid("must be text in quotes")
     return value
+
+
+def checked(field: str, rule: Callable[[object], Any], value: object) -> Any:
+    """Return what *rule* makes of *value*.
+
+    Raises:
+        ValueError: it breaks the rule; the message names the *field*.
+    """
+    try:
+        return rule(value)
+    except Invalid as broken:
+        raise ValueError(f"{field}: {broken.msg}, not {escape(repr(value))}") from None
 
 
 def path(value: object) -> str:
@@ -86,6 +100,13 @@ def network(value: object) -> Network:
     if isinstance(valid, IPv6Network) and valid.network_address.ipv4_mapped is not None:
         raise Invalid("must be in IPv4 notation, as addresses are compared")
     return valid
+
+
+def networks(value: object) -> tuple[Network, ...]:
+    """An array of IP addresses and networks. Whoever writes an empty one means nobody, not any."""
+    if value == []:
+        raise Invalid("must name an address or a network, or be left out for any")
+    return toml_file.array(network)(value)
 
 
 def _read_network(value: str) -> Network:

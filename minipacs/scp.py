@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Self
 from minipacs.ae_title import checked
 from minipacs.listener import Listener
 from minipacs.peers import Peer, PeerTable
+from minipacs.rules import checked as checked_by
+from minipacs.rules import network
 from minipacs.settings import TLS, Limits, Settings, Timeouts
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from minipacs.association_record import AssociationRecord
+    from minipacs.rules import Network
 
 _KEPT = 1_000
 
@@ -34,6 +37,7 @@ class VerificationSCP:
         limits: limits.
         on_association: called with each association at its end, in the thread of the node.
         tls: speak TLS on that port, by this context, which has a certificate; None: plain DICOM.
+        allow_from: IP addresses and networks from which connections are taken; empty: any.
 
     Attributes:
         port: the port that is really bound, once it listens.
@@ -41,7 +45,7 @@ class VerificationSCP:
 
     Raises:
         ListenError: it cannot listen there.
-        ValueError: our AE title is none.
+        ValueError: our AE title is none, or *allow_from* names something else than addresses and networks.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class VerificationSCP:
         limits: Limits = Limits(),  # noqa: B008 - frozen
         on_association: Callable[[AssociationRecord], None] = lambda _: None,
         tls: ssl.SSLContext | None = None,
+        allow_from: Iterable[str | Network] = (),
     ) -> None:
         self.ae_title = checked(ae_title, "ae_title")
         self.host = host
@@ -68,6 +73,7 @@ class VerificationSCP:
             timeouts=timeouts,
             limits=limits,
             tls=TLS() if tls is None else TLS(port=port, only=True),
+            allow_from=tuple(checked_by("allow_from", network, one) for one in allow_from),
         )
         self._peers = _to_table(peers)
         self._on_association = on_association

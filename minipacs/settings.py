@@ -52,6 +52,7 @@ class Limits(Struct, frozen=True):
         command_set: bytes of the command set of one message.
         associations: negotiated associations at once.
         connections: TCP connections at once.
+        associations_per_peer: of these associations, those of one peer.
     """
 
     associate_pdu: int = ASSOCIATE_PDU_LIMIT
@@ -59,6 +60,7 @@ class Limits(Struct, frozen=True):
     command_set: int = COMMAND_SET_LIMIT
     associations: int = 100
     connections: int = 1_000
+    associations_per_peer: int = 50
 
 
 class TLS(Struct, frozen=True):
@@ -96,6 +98,7 @@ class Settings(Struct, frozen=True):
         timeouts: deadlines.
         limits: limits.
         tls: how we speak TLS.
+        allow_from: IP addresses and networks from which connections are taken, on every port; empty: any.
     """
 
     ae_title: str = "MINIPACS"
@@ -105,6 +108,7 @@ class Settings(Struct, frozen=True):
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     tls: TLS = TLS()
+    allow_from: tuple[rules.Network, ...] = ()
 
     @property
     def peers_option(self) -> str:
@@ -124,6 +128,7 @@ NODE_RULES = {
     "host": rules.host,
     "port": rules.listening_port,
     "peers": rules.path,
+    "allow_from": rules.networks,
 }
 
 _LIMIT_RULES = {
@@ -132,6 +137,7 @@ _LIMIT_RULES = {
     "command_set": rules.integer(1_024, 1 << 26),
     "associations": rules.integer(1, 100_000),
     "connections": rules.integer(1, 100_000),
+    "associations_per_peer": rules.integer(1, 100_000),
 }
 
 _TLS_RULES = {

@@ -80,8 +80,10 @@ def _associations(associations: AssociationsStatus, now: datetime) -> Iterator[s
         lasts = f"{_plural(one.echoes, 'echo', 'echoes')}, for {_elapsed(one.since, now)}"
         yield f"  {who} -> {one.called_ae_title}: {lasts}"
     counts = ", ".join(f"{count} {outcome}" for outcome, count in associations.counts.items())
-    silent = associations.silent_connections
-    yield f"ended: {counts}" + (f"; {_plural(silent, 'connection')} without a byte" if silent else "")
+    silent, refused = associations.silent_connections, associations.refused_connections
+    without = f"; {_plural(silent, 'connection')} without a byte" if silent else ""
+    closed = f"; {_plural(refused, 'connection')} from addresses outside allow_from" if refused else ""
+    yield f"ended: {counts}{without}{closed}"
     for ended in reversed(associations.last):
         yield f"  {_local(ended.time)}  {replace(ended, fix=None)}"
         if ended.fix:

@@ -24,11 +24,13 @@ class Tally:
     Attributes:
         counts: how many associations ended, by outcome; each outcome has its key.
         silent: how many connections ended without a byte from the peer.
+        refused: how many connections came from an address that is not taken.
     """
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {outcome.value: 0 for outcome in AssociationOutcome}
         self.silent = 0
+        self.refused = 0
         self._last: deque[tuple[float, AssociationRecord]] = deque(maxlen=_KEPT)
 
     def add(self, record: AssociationRecord) -> None:

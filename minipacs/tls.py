@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 import ssl
 import stat
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from minipacs.errors import SettingsError
-from minipacs.toml_file import read_bytes
+from minipacs.toml_file import read_bytes, unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from minipacs.settings import TLS
@@ -62,16 +64,28 @@ def _context(protocol: int, tls: TLS) -> ssl.SSLContext:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a peer's own certificate may be trusted without its CA
     for path in tls.trusted:
         _check_pem(path, "CERTIFICATE", "certificates")
-        try:
+        with _usable(path):
             context.load_verify_locations(path)
-        except ssl.SSLError as error:
-            raise _unusable(path, error) from None
     if tls.certificate is not None and tls.key is not None:
         _check_pem(tls.certificate, "CERTIFICATE", "a certificate")
         _check_pem(tls.key, "PRIVATE KEY", "a private key")
-        _check_privacy(tls.key)
-        _load_pair(context, tls.certificate, tls.key)
+        with _usable(tls.key):
+            _check_privacy(tls.key)
+        with _usable(f"{tls.certificate} and {tls.key}"):
+            _load_pair(context, tls.certificate, tls.key)
     return context
+
+
+@contextmanager
+def _usable(file: object) -> Iterator[None]:
+    """Say of *file* that OpenSSL cannot use it, or that it went away while it was read."""
+    try:
+        yield
+    except ssl.SSLError as error:
+        reason = (error.reason or "unknown error").lower().replace("_", " ")
+        raise SettingsError([f"{file}: file: must be usable by OpenSSL, not so: {reason}"]) from None
+    except OSError as error:
+        raise unreadable(file, error, SettingsError) from None
 
 
 def _check_pem(path: Path, label: str, what: str) -> None:
@@ -99,9 +113,4 @@ def _load_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise SettingsError([f"{key}: file: must hold the key of {certificate}, not that of another"]) from None
-        raise _unusable(f"{certificate} and {key}", error) from None
-
-
-def _unusable(file: object, error: ssl.SSLError) -> SettingsError:
-    reason = (error.reason or "unknown error").lower().replace("_", " ")
-    return SettingsError([f"{file}: file: must be usable by OpenSSL, not so: {reason}"])
+        raise

@@ -5,6 +5,7 @@ It knows no key of any file; each file brings its schema.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ SIZE_LIMIT = 4 << 20
 """Bytes. 5 000 peers take half of one MiB."""
 
 _MOST_SHOWN = 60
+_USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class KeyInvalid(Invalid):
@@ -96,7 +98,13 @@ def read_bytes(path: Path, error: type[FileError]) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as fault:
-        raise error([f"{path}: file: must be readable, not {_shown(fault.strerror)}"]) from None
+        raise unreadable(path, fault, error) from None
+
+
+def unreadable(file: object, fault: OSError, error: type[FileError]) -> FileError:
+    """Return the *error* for a file that the system does not let us read."""
+    rule = f"{file}: file: must be readable, not {_shown(fault.strerror)}"
+    return error([rule], is_passing=fault.errno in _USED_UP)
 
 
 def is_there(path: Path) -> bool:

@@ -70,6 +70,13 @@ def test_more_than_the_limit_are_rejected() -> None:
     assert (decided(decision), decision.peer) == (("2/3/2", "admission.limit"), ORTHANC)
 
 
+def test_more_than_the_limit_of_one_peer_are_rejected() -> None:
+    decision = admit(ASKING, HERE, TABLE, "MINIPACS", is_full=True, peer_is_full=True)
+    assert (decided(decision), decision.peer) == (("2/3/2", "admission.peer-limit"), ORTHANC)
+    outside = admit(FROM_CT, HERE, TABLE, "MINIPACS", peer_is_full=True)
+    assert decided(outside) == ("1/1/3", "admission.address")
+
+
 def test_an_empty_table_admits_nobody() -> None:
     assert decided(admit(ASKING, HERE, PeerTable(), "MINIPACS")) == ("1/1/3", "admission.calling-ae-title")
 

@@ -7,14 +7,17 @@ test_tls_scu.py and test_tls_scp.py, those of a round trip in test_roundtrip_row
 
 import logging
 import re
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from string import Formatter
 
 import pytest
 
-from minipacs import AssociationRecord, EchoResult, Peer, PeerTable, PeerTableError, echo
+from minipacs import AssociationRecord, EchoResult, Peer, PeerTable, PeerTableError, VerificationSCP, echo
 from minipacs.diagnosis import (
     CATALOGUE,
     PARTS,
@@ -194,6 +197,33 @@ def come_as_one_too_many() -> Told:
         return by_the_node(last_record(node))
 
 
+def hold_too_many() -> Told:
+    limits = Limits(associations_per_peer=1)
+    with scp(limits=limits) as node, associated(node), raw_peer(node.port) as second:
+        second.exchange(OPEN)
+        return by_the_node(last_record(node))
+
+
+def told_in_the_log(line: str) -> Told:
+    """A line of the log that is of no association."""
+    found = re.fullmatch(r"(.*) \[(.*)\]; fix: (.*)", line)
+    assert found is not None
+    return Told(found[2], found[1], found[3])
+
+
+def come_from_elsewhere() -> Told:
+    with test_scp.heard() as lines, VerificationSCP([ECHOSCU], port=0, allow_from=["10.1.2.0/24"]) as node:
+        with suppress(ConnectionResetError):
+            RawPeer(node.port).close()
+        return told_in_the_log(lines.wait_for(None).getMessage())
+
+
+def use_up_the_descriptors() -> Told:
+    with tempfile.TemporaryDirectory() as folder, test_scp.out_of_files(Path(folder)) as (child, _):
+        [line] = [line for line in child.log.splitlines() if "accepting pauses" in line]
+        return told_in_the_log(line.removeprefix("ERROR "))
+
+
 def crowd() -> Told:
     with scp(limits=Limits(connections=1)) as node, raw_peer(node.port) as first:
         test_scp.half_sent(node, first)
@@ -249,6 +279,22 @@ CALLED = (
             come_as_one_too_many,
             "as many associations are open as this node takes",
             "look for peers that do not end their associations; raise associations under [limits]",
+        ),
+        "admission.peer-limit": Proof(
+            hold_too_many,
+            "ECHOSCU holds as many associations as one peer may: 1",
+            "see on ECHOSCU why it does not end them; or raise associations_per_peer under [limits]",
+        ),
+        "inbound.address": Proof(
+            come_from_elsewhere,
+            "connections from 127.0.0.1 are closed unread: this node takes those from 10.1.2.0/24 only",
+            "if that is where a peer should call from: "
+            'allow_from = ["10.1.2.0/24", "127.0.0.1"] under [node] in minipacs.toml',
+        ),
+        "inbound.no-descriptors": Proof(
+            use_up_the_descriptors,
+            "accepting pauses: of 48 file descriptors, the limit of this process, few are left",
+            "raise that limit (ulimit -n; LimitNOFILE= in a unit of systemd), or lower connections under [limits]",
         ),
         "admission.internal-error": Proof(
             ask_a_broken_table,

@@ -41,11 +41,34 @@ def test_kinds_do_not_hide_each_other() -> None:
 
 def test_no_number_of_kinds_is_remembered_for_ever() -> None:
     flood = Flood()
-    for address in range(100_000):
-        assert flood.take(address, START) == 0
-        flood.take(address, START)
-    assert len(vars(flood)["_told"]) <= 1_000
-    assert len(vars(flood)["_untold"]) <= 1_000
+    told = [flood.take(address, START, text=str(address)) for address in range(100_000)]
+    assert told[:1_000] == [0] * 1_000
+    assert told.count(0) == 1_001  # the others are one kind together
+    assert len(vars(flood)["_periods"]) == 1_001
+    assert flood.untold(START + PERIOD) == [
+        ("of more kinds than are told apart, this the last: 99999", 100_000 - 1_001),
+    ]
+    assert flood.take("new", START + PERIOD + 1) == 0
+    assert len(vars(flood)["_periods"]) <= 1_001
+
+
+def test_the_first_few_of_a_kind_may_be_told_each() -> None:
+    flood = Flood()
+    assert [flood.take("a", START + number, at_most=3) for number in range(5)] == [0, 0, 0, None, None]
+    assert flood.take("a", START + PERIOD, at_most=3) == 2
+
+
+def test_what_was_passed_over_is_told_without_another_event() -> None:
+    flood = Flood()
+    for number in range(3):
+        flood.take("a", START, text=f"line {number}")
+    flood.take("b", START + 5)
+    assert flood.next_untold() == START + PERIOD
+    assert flood.untold(START + PERIOD - 1) == []
+    assert flood.untold(START + PERIOD) == [("line 2", 2)]
+    assert flood.next_untold() is None
+    assert flood.take("a", START + PERIOD + 1) is None, "one line a period, that with the count"
+    assert flood.next_untold() == START + 2 * PERIOD
 
 
 @bounded

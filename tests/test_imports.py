@@ -19,9 +19,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ARROWS = {
     "__init__": "association_record echo_callbacks echo_result errors peers scp scu side_by_side",
     "__main__": "cli",
-    "accepting": "",
+    "accepting": "descriptors",
     "addresses": "bounded",
-    "admission": "certificate peers wire.associate",
+    "admission": "addresses certificate peers wire.associate",
+    "admission_words": "admission ae_title certificate diagnosis escape rules settings wire.associate",
     "ae_title": "escape",
     "association_record": "",
     "bounded": "",
@@ -57,8 +58,8 @@ ARROWS = {
         "settings"
     ),
     "cli.serve": (
-        "__init__ certificate cli.options connection control_server listener listening live_tls log node_status "
-        "peers reload settings timestamp toml_file tracing.log"
+        "__init__ certificate cli.options connection control_server descriptors listener listening live_tls log "
+        "node_status peers reload settings timestamp toml_file tracing.log"
     ),
     "cli.status": "cli cli.options control_client errors node_status settings status_report",
     "cli.targets": "cli.options peers settings tls toml_file",
@@ -69,6 +70,7 @@ ARROWS = {
     "control_client": "association_record control_place errors node_status",
     "control_place": "errors",
     "control_server": "accepting association_record control_place errors node_status",
+    "descriptors": "diagnosis",
     "diagnosis": "catalogue catalogue.round_trip catalogue.tls catalogue.we_are_called catalogue.we_call",
     "echo_callbacks": "wire.associate wire.association",
     "echo_result": "peers",
@@ -76,13 +78,14 @@ ARROWS = {
     "escape": "",
     "file_watch": "",
     "flood": "",
+    "flood_log": "flood",
     "inbound": "association_record control_client errors reload scp settings tls",
     "inbound_leg": "association_record bounded diagnosis errors inbound leg orthanc peers registration scu verdict",
     "leg": "diagnosis",
     "leg_report": "echo_result leg report roundtrip",
     "listener": (
-        "accepting admission ae_title association_record certificate connection diagnosis errors escape flood "
-        "listening node_status peers rules settings tally timestamp tls_connection wire.associate"
+        "accepting addresses admission admission_words association_record connection descriptors diagnosis errors "
+        "escape flood_log listening node_status peers settings tally timestamp tls_connection wire.associate"
     ),
     "listening": "admission association_record diagnosis settings wire.associate wire.association",
     "live_files": "errors file_watch writers",
@@ -109,8 +112,8 @@ ARROWS = {
         "bounded errors inbound inbound_leg leg orthanc outbound_legs peers registered_leg registration settings "
         "verdict"
     ),
-    "rules": "ae_title certificate names wire.items wire.verification",
-    "scp": "ae_title association_record listener peers settings",
+    "rules": "ae_title certificate escape names toml_file wire.items wire.verification",
+    "scp": "ae_title association_record listener peers rules settings",
     "scu": "ae_title call echo_callbacks echo_result peers settings tls wire.framing wire.items wire.verification",
     "settings": "errors rules toml_file wire.framing wire.messages",
     "side_by_side": "echo_result peers scu",

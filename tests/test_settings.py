@@ -1,6 +1,7 @@
 """Each setting: its default, which the code and the shipped file agree on, and its rule."""
 
 import tomllib
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,12 @@ DEFAULTS = {
     "peers": Path("conf/peers.toml"),
     "timeouts": Timeouts(request=5.0, pdu=10.0, idle=60.0, close=1.0, stop=1.0, handshake=5.0),
     "limits": Limits(
-        associate_pdu=1_048_576, maximum_length=16_384, command_set=65_536, associations=100, connections=1_000
+        associate_pdu=1_048_576,
+        maximum_length=16_384,
+        command_set=65_536,
+        associations=100,
+        connections=1_000,
+        associations_per_peer=50,
     ),
     "tls": TLS(
         certificate=None,
@@ -35,6 +41,7 @@ DEFAULTS = {
         port=None,
         only=False,
     ),
+    "allow_from": (),
 }
 
 
@@ -57,7 +64,7 @@ def test_the_shipped_file_says_the_defaults(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_shipped_file_says_every_setting() -> None:
     content = tomllib.loads(SHIPPED.read_text())
     settings = asdict(Settings())
-    assert set(content["node"]) == set(settings) - {"timeouts", "limits", "tls"}
+    assert set(content["node"]) == set(settings) - {"timeouts", "limits", "tls", "allow_from"}
     assert set(content["timeouts"]) == set(Timeouts.__struct_fields__)
     assert set(content["limits"]) == set(Limits.__struct_fields__)
     assert set(content) == {"node", "timeouts", "limits"}
@@ -86,6 +93,8 @@ def test_an_empty_file_says_the_defaults(tmp_path: Path) -> None:
         ("limits.command_set = 2048", 2048),
         ("limits.associations = 1", 1),
         ("limits.connections = 100000", 100000),
+        ("limits.associations_per_peer = 1", 1),
+        ('node.allow_from = ["10.1.2.0/24", "::1"]', (IPv4Network("10.1.2.0/24"), IPv6Network("::1"))),
     ],
 )
 def test_each_setting_can_be_set_alone(line: str, value: object, tmp_path: Path) -> None:
@@ -129,7 +138,7 @@ def test_the_peer_table_is_found_from_the_settings_file(peers: str, path: str, t
         ("port = 104", 'port: must be one of node, timeouts, limits, tls, not "port"'),
         ("node = 1", "node: must be a table, not 1"),
         ("node.prot = 104", 'node.prot: must be a known key (nearest: port), not "prot"'),
-        ("node.x = 1", 'node.x: must be one of ae_title, host, port, peers, not "x"'),
+        ("node.x = 1", 'node.x: must be one of ae_title, host, port, peers, allow_from, not "x"'),
         ('node.ae_title = ""', 'node.ae_title: must not be empty, not ""'),
         ('node.ae_title = "RÖ"', rf'node.ae_title: {PRINTABLE}, not "R\xd6"'),
         ("node.ae_title = 1", "node.ae_title: must be text in quotes, not 1"),
@@ -151,6 +160,13 @@ def test_the_peer_table_is_found_from_the_settings_file(peers: str, path: str, t
             "limits.maximum_lenght = 1",
             'limits.maximum_lenght: must be a known key (nearest: maximum_length), not "maximum_lenght"',
         ),
+        ("node.allow_from = []", "node.allow_from: must name an address or a network, or be left out for any, not []"),
+        (
+            'node.allow_from = ["10.1.2.3/24"]',
+            "node.allow_from[0]: must be an IP address or a network without host bits, such as 10.1.2.0/24, not "
+            '"10.1.2.3/24"',
+        ),
+        ("limits.associations_per_peer = 0", "limits.associations_per_peer: must be 1 to 100000, not 0"),
         ("limits.associate_pdu = 1023", "limits.associate_pdu: must be 1024 to 67108864, not 1023"),
         ("limits.maximum_length = 0", "limits.maximum_length: must be 1024 to 67108864, not 0"),
         ("limits.command_set = 1.5", "limits.command_set: must be 1024 to 67108864, not 1.5"),

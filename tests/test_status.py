@@ -121,7 +121,14 @@ def test_the_status_is_to_be_had_as_json(node: Node) -> None:
         "tls",
     ]
     assert list(told["peers"]) == ["file", "count", "last_reload", "watch_error", "table"]
-    assert list(told["associations"]) == ["open", "counts", "silent_connections", "connections", "last"]
+    assert list(told["associations"]) == [
+        "open",
+        "counts",
+        "silent_connections",
+        "refused_connections",
+        "connections",
+        "last",
+    ]
     assert list(told["associations"]["counts"]) == [outcome.value for outcome in AssociationOutcome]
     assert told["peers"]["table"] == [json.loads(node.minipacs("peers", "--json").stdout)]
 
@@ -232,6 +239,7 @@ STATUS = NodeStatus(
         open=(),
         counts={outcome.value: 0 for outcome in AssociationOutcome},
         silent_connections=0,
+        refused_connections=0,
         connections=0,
         last=(),
     ),

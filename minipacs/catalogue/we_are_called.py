@@ -50,6 +50,12 @@ _REJECTED = (
         _BROKEN,
     ),
     Row(
+        "admission.peer-limit",
+        "we reject 2/3/2: one association too many of that peer",
+        "{calling} holds as many associations as one peer may: {held}",
+        "see on {calling} why it does not end them; or raise associations_per_peer under [limits]",
+    ),
+    Row(
         "admission.limit",
         "we reject 2/3/2: one association too many",
         "as many associations are open as this node takes",
@@ -73,6 +79,18 @@ _TABLE = (
 )
 
 _NO_REQUEST = (
+    Row(
+        "inbound.address",
+        "we close a connection: it is from an address that the node does not take",
+        "connections from {address} are closed unread: this node takes those from {allowed} only",
+        "if that is where a peer should call from: allow_from = {allow_from} under [node] in minipacs.toml",
+    ),
+    Row(
+        "inbound.no-descriptors",
+        "accepting pauses: file descriptors are used up",
+        "accepting pauses: {detail}",
+        "raise that limit (ulimit -n; LimitNOFILE= in a unit of systemd), or lower connections under [limits]",
+    ),
     Row(
         "inbound.http",
         "an HTTP request on our port",

@@ -18,6 +18,7 @@ from minipacs import __version__, log
 from minipacs.certificate import shown, validity
 from minipacs.cli.options import with_settings
 from minipacs.control_server import ControlServer
+from minipacs.descriptors import make_room
 from minipacs.listener import Listener
 from minipacs.live_tls import Credentials, LiveTLS, Renewal
 from minipacs.node_status import ListedPeer, NodeStatus, TableStatus, tls_as_text
@@ -104,6 +105,8 @@ class _Node:
                 self._loop.add_signal_handler(number, self._stop.set)
             self._loop.add_signal_handler(signal.SIGHUP, self._reload, live, tls)
             try:
+                if amiss := make_room(self._settings.limits.connections):
+                    logger.warning("%s", amiss)
                 await control.start(self._listener.addresses[0], port)
                 self._announce(port, live)
                 self._look_at_validity(tls)

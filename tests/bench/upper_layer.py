@@ -173,7 +173,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         peers = Path(folder, "peers.toml")
         peers.write_text('[peers.bench]\nae_title = "BENCH"\n')
-        node = [sys.executable, "-m", "minipacs", "serve", "--port", "0", "--peers", str(peers)]
+        settings = Path(folder, "minipacs.toml")
+        settings.write_text("[limits]\nassociations_per_peer = 100\n")  # all are of one peer
+        node = [sys.executable, "-m", "minipacs", "serve", "--port", "0", "--config", str(settings)]
         with server(node) as ours, server([sys.executable, "-c", PYNETDICOM]) as theirs:
             compare("one association, echo and release, ms", whole_association, ours, theirs)
             compare("echoes a second on one association", echoes_a_second, ours, theirs)
