@@ -51,6 +51,7 @@ class Connection(asyncio.Protocol):
         self.admission: Admission | None = None  # until the request is whole
         self.echoes = 0  # answered with success
         self._bytes_came = False
+        self._unfinished = 0  # bytes of a request that is not whole
         self._is_recorded = False
         self._is_closing = False
         self._is_unread = False
@@ -91,6 +92,10 @@ class Connection(asyncio.Protocol):
         self._bytes_came = True
         self._association.receive_data(data)
         self._go_on()
+        unfinished = self._unfinished + len(data) if self._association.state is State.Sta2 else 0
+        if unfinished != self._unfinished:
+            self._unfinished = unfinished
+            self._listening.holds(self, unfinished)
 
     def eof_received(self) -> None:
         """The peer sends no more; what we owe it is still sent before the transport closes."""

@@ -17,6 +17,7 @@ from minipacs.addresses import is_within
 from minipacs.admission import Admission, admit
 from minipacs.admission_words import explain_admission, explain_refusal
 from minipacs.connection import Connection
+from minipacs.crowd import Crowd
 from minipacs.descriptors import SPARE, explain_pause
 from minipacs.diagnosis import Diagnosis, diagnose
 from minipacs.errors import ListenError
@@ -80,7 +81,7 @@ class Listener:
         self._acceptor: Acceptor | None = None
         self.addresses: tuple[str, ...] = ()
         self._connections: dict[Connection, None] = {}  # in the order in which they came
-        self._waiting: dict[Connection, None] = {}  # those without an association
+        self._crowd: Crowd[Connection] = Crowd(settings.limits)  # those without an association
         self._associations: set[Connection] = set()
         self._tally = Tally()
         self._is_stopping = self._is_pause_told = False
@@ -168,16 +169,22 @@ class Listener:
     def opened(self, connection: Connection) -> None:
         """Take note of a connection; when there are too many, the oldest without an association gives way."""
         self._connections[connection] = None
-        self._waiting[connection] = None
         self._all_closed.clear()
         if self._is_stopping:
             connection.close()
-        elif len(self._connections) > self.limits.connections:
-            oldest = next(iter(self._waiting))
-            del self._waiting[oldest]  # not when it is lost: of many that come at once, each makes another give way
-            oldest.cut("inbound.crowded")
-            most = f"{self.limits.connections} connections are open, the most under [limits]"
-            self._log.log(("connections", oldest.address), logging.WARNING, f"{most}: {oldest.address} cut")
+            return
+        most = f"{self.limits.connections} connections are open, the most under [limits]"
+        self._cut(self._crowd.join(connection, len(self._connections)), "inbound.crowded", most)
+
+    def holds(self, connection: Connection, size: int) -> None:
+        """Take note of how much it holds; when that is too much in all, who holds the most gives way."""
+        most = f"requests that are not whole hold {self.limits.unfinished} bytes, the most under [limits]"
+        self._cut(self._crowd.hold(connection, size), "inbound.hoarding", most)
+
+    def secures(self, connection: Connection) -> None:
+        """Take note that it speaks TLS; when there are too many without an association, the oldest gives way."""
+        most = f"{self.limits.handshakes} TLS connections have no association, the most under [limits]"
+        self._cut(self._crowd.secure(connection), "tls-inbound.crowded", most)
 
     def decide(self, request: AssociateRQ, address: str, certificate: bytes | None) -> tuple[Admission, Diagnosis]:
         """Admit or reject, with the words for it."""
@@ -195,7 +202,7 @@ class Listener:
 
     def admitted(self, connection: Connection) -> None:
         """Take note that it holds an association now."""
-        self._waiting.pop(connection, None)
+        self._crowd.leave(connection)
         self._associations.add(connection)
 
     def ended(self, connection: Connection, record: AssociationRecord | None) -> None:
@@ -219,7 +226,7 @@ class Listener:
     def closed(self, connection: Connection) -> None:
         """Take note that the connection is gone."""
         self._connections.pop(connection, None)
-        self._waiting.pop(connection, None)
+        self._crowd.leave(connection)
         self._associations.discard(connection)
         if self._acceptor is not None:
             self._acceptor.lost()
@@ -257,6 +264,11 @@ class Listener:
             duration_ms=round(age * 1000, 3),
             echoes=connection.echoes,
         )
+
+    def _cut(self, one: Connection | None, code: str, most: str) -> None:
+        if one is not None:
+            one.cut(code)
+            self._log.log(("cut", code, one.address), logging.WARNING, f"{most}: {one.address} cut")
 
     def _takes(self, address: str) -> bool:
         allow_from = self._settings.allow_from

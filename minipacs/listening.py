@@ -39,6 +39,12 @@ class Listening(Protocol[C_contra]):
     def opened(self, connection: C_contra) -> None:
         """Take note of a new connection."""
 
+    def holds(self, connection: C_contra, size: int) -> None:
+        """Take note that it holds *size* bytes of a request that is not whole."""
+
+    def secures(self, connection: C_contra) -> None:
+        """Take note that it begins its TLS handshake."""
+
     def decide(self, request: AssociateRQ, address: str, certificate: bytes | None) -> tuple[Admission, Diagnosis]:
         """Admit or reject who calls from that *address* and has shown that *certificate*, in DER."""
 

@@ -53,6 +53,8 @@ class Limits(Struct, frozen=True):
         associations: negotiated associations at once.
         connections: TCP connections at once.
         associations_per_peer: of these associations, those of one peer.
+        handshakes: TLS connections at once that have begun their handshake and hold no association.
+        unfinished: bytes of association requests that are not whole, of all connections together.
     """
 
     associate_pdu: int = ASSOCIATE_PDU_LIMIT
@@ -61,6 +63,8 @@ class Limits(Struct, frozen=True):
     associations: int = 100
     connections: int = 1_000
     associations_per_peer: int = 50
+    handshakes: int = 200
+    unfinished: int = 1 << 23
 
 
 class TLS(Struct, frozen=True):
@@ -138,6 +142,8 @@ _LIMIT_RULES = {
     "associations": rules.integer(1, 100_000),
     "connections": rules.integer(1, 100_000),
     "associations_per_peer": rules.integer(1, 100_000),
+    "handshakes": rules.integer(1, 100_000),
+    "unfinished": rules.integer(1_024, 1 << 30),
 }
 
 _TLS_RULES = {

@@ -68,6 +68,7 @@ class TLSConnection(Connection):
         if self._first_record is not None:
             self._first_record += data
             if not _is_whole(self._first_record):
+                self._listening.holds(self, len(self._first_record))
                 return
             data, self._first_record = bytes(self._first_record), None
             self._begin()
@@ -103,6 +104,8 @@ class TLSConnection(Connection):
         self._incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = self._context.wrap_bio(self._incoming, outgoing, server_side=True)
         self._ciphered.begin(self._tls, outgoing)
+        self._listening.holds(self, 0)
+        self._listening.secures(self)
 
     def _decipher(self, data: bytes) -> tuple[bytes, bool]:
         """Return what *data* makes readable, and whether the peer will send no more (close_notify)."""

@@ -231,6 +231,12 @@ def crowd() -> Told:
             return by_the_node(last_record(node))
 
 
+def hoard() -> Told:
+    with scp(limits=Limits(unfinished=2048)) as node, raw_peer(node.port) as peer:
+        peer.send(test_scp.LONG_REQUEST[:3000])
+        return by_the_node(last_record(node))
+
+
 def ask_a_broken_table() -> Told:
     with scp() as node:
         node.peers = test_scp.BrokenTable([ECHOSCU])
@@ -321,6 +327,12 @@ CALLED = (
             crowd,
             "too many connections were open, and this was the oldest without an association",
             "look for what opens connections and does not use them; raise connections under [limits]",
+        ),
+        "inbound.hoarding": Proof(
+            hoard,
+            "requests that are not whole took too much memory, and this was the longest of them",
+            "see what runs at 127.0.0.1: it sends long requests and does not end them; or raise unfinished under "
+            "[limits]",
         ),
         "inbound.unfinished": Proof(
             partial(wait_for_the_deadline, OPEN, echo_rq()[:9]),

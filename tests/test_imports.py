@@ -70,6 +70,7 @@ ARROWS = {
     "control_client": "association_record control_place errors node_status",
     "control_place": "errors",
     "control_server": "accepting association_record control_place errors node_status",
+    "crowd": "settings",
     "descriptors": "diagnosis",
     "diagnosis": "catalogue catalogue.round_trip catalogue.tls catalogue.we_are_called catalogue.we_call",
     "echo_callbacks": "wire.associate wire.association",
@@ -84,8 +85,9 @@ ARROWS = {
     "leg": "diagnosis",
     "leg_report": "echo_result leg report roundtrip",
     "listener": (
-        "accepting addresses admission admission_words association_record connection descriptors diagnosis errors "
-        "escape flood_log listening node_status peers settings tally timestamp tls_connection wire.associate"
+        "accepting addresses admission admission_words association_record connection crowd descriptors diagnosis "
+        "errors escape flood_log listening node_status peers settings tally timestamp tls_connection "
+        "wire.associate"
     ),
     "listening": "admission association_record diagnosis settings wire.associate wire.association",
     "live_files": "errors file_watch writers",

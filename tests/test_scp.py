@@ -176,7 +176,7 @@ def wait_until_nothing_is_kept(node: VerificationSCP) -> None:
     """No connection, no association, no task but the one that waits for the end."""
     listener = listener_of(node)
     wait_until(lambda: not listener._connections, within=30, what="no connection")
-    assert (listener._waiting, listener._associations) == ({}, set())
+    assert (len(listener._crowd), listener._associations) == (0, set())
     wait_until(lambda: len(asyncio.all_tasks(loop_of(node))) == 1, within=30, what="no task")
 
 
@@ -844,6 +844,47 @@ def test_of_too_many_connections_the_oldest_without_an_association_is_closed(lin
         assert (record.outcome, record.code) == (CLOSED, "inbound.crowded")
         assert record.reason == "too many connections were open, and this was the oldest without an association"
         assert record.fix == "look for what opens connections and does not use them; raise connections under [limits]"
+
+
+LONG_REQUEST = asking(*(proposing(2 * n + 1, VERIFICATION, *[IMPLICIT] * 100) for n in range(128)))
+
+
+def test_of_requests_that_are_too_long_together_the_longest_is_closed(lines: Lines) -> None:
+    with scp(limits=Limits(unfinished=10_000)) as node, associated(node) as held, ExitStack() as stack:
+        short, long, longer = [stack.enter_context(raw_peer(node.port)) for _ in range(3)]
+        for peer, length in ((short, len(OPEN) - 1), (long, 3_000)):
+            peer.send(OPEN[:length] if peer is short else LONG_REQUEST[:length])
+        wait_until(lambda: listener_of(node)._crowd._total == len(OPEN) - 1 + 3_000, within=30, what="their bytes")
+        longer.send(LONG_REQUEST[:8_000])
+        assert longer.receive_all() == b""
+        short.send(OPEN[-1:])
+        assert short.receive_pdu() == ACCEPTED
+        assert held.exchange(echo_rq()) == echo_answers(1)
+        told = [(line.levelno, line.getMessage()) for line in lines.of(None)]
+        most = "requests that are not whole hold 10000 bytes, the most under [limits]: 127.0.0.1 cut"
+        assert (logging.WARNING, most) in told
+        assert node.associations[0].code == "inbound.hoarding"
+        assert echoes(node)
+    assert len(LONG_REQUEST) > 300_000
+
+
+def test_what_is_held_is_forgotten_when_it_is_over() -> None:
+    with scp() as node:
+
+        def total() -> int:
+            return listener_of(node)._crowd._total
+
+        with raw_peer(node.port) as peer:
+            peer.send(LONG_REQUEST[:5_000])
+            wait_until(lambda: total() == 5_000, within=30, what="its bytes")
+            peer.send(LONG_REQUEST[5_000:])
+            assert peer.receive_pdu()[:1] == b"\x02"
+            assert total() == 0
+        with raw_peer(node.port) as peer:
+            peer.send(OPEN[:20])
+            wait_until(lambda: total() == 20, within=30, what="its bytes")
+        wait_until_nothing_is_kept(node)
+        assert total() == 0
 
 
 def test_when_all_connections_hold_associations_the_new_one_is_closed() -> None:

@@ -459,6 +459,25 @@ def test_handshakes_count_as_connections(world: World) -> None:
         assert echoes(node, world)
 
 
+def test_of_too_many_handshakes_the_oldest_gives_way(world: World) -> None:
+    """A whole ClientHello costs 50 kB until the handshake is over; an association that is open is none of these."""
+    hello = client_hello(world)
+    limits = Limits(handshakes=3)
+    with scp(good_node(world), limits=limits) as node, tls_peer(node, good_peer(world)) as held, ExitStack() as stack:
+        assert held.exchange(OPEN) == ACCEPTED
+        peers = [stack.enter_context(raw_peer(node.port)) for _ in range(4)]
+        for peer in peers:
+            peer.send(hello)
+            assert peer.receive(1) == b"\x16"
+        assert peers[0].receive_all(PATIENT)[:1] != b"\x15"
+        record = last_record(node)
+        assert (record.outcome, record.code) == (CLOSED, "tls-inbound.crowded")
+        assert_told(record.code, record.reason, record.fix)
+        assert echoes(node, world)
+        held.send(ECHO_RQ)
+        assert held.receive(len(echo_answers(1))) == echo_answers(1)
+
+
 def test_three_hundred_silent_clients_hold_up_nobody(world: World) -> None:
     with scp(good_node(world)) as node, ExitStack() as stack:
         for _ in range(300):
@@ -498,5 +517,10 @@ def test_nothing_of_a_connection_stays_in_memory(node: VerificationSCP, world: W
 
 def test_every_row_for_a_call_to_us_by_tls_is_told_of_some_peer() -> None:
     told = {code for code, _, _ in ROWS.values()}
-    told |= {"tls-inbound.silence", "tls-inbound.our-certificate-expired", "tls-inbound.no-common-version"}
+    told |= {
+        "tls-inbound.crowded",
+        "tls-inbound.silence",
+        "tls-inbound.our-certificate-expired",
+        "tls-inbound.no-common-version",
+    }
     assert {code for code in told if code.startswith("tls")} == {c for c in CATALOGUE if c.startswith("tls-inbound.")}

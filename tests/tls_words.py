@@ -150,6 +150,10 @@ WORDS = {
         "on the peer: call by TLS on port PORT, and show its certificate; or here: take certificate out of "
         "[peers.echoscu], if its AE title alone shall do",
     ),
+    "tls-inbound.crowded": (
+        "too many TLS connections had no association, and this was the oldest of them",
+        "look for what begins handshakes and does not use them; raise handshakes under [limits]",
+    ),
     "tls-inbound.other": (
         "TLS failed: DETAIL",
         "see the peer's log",

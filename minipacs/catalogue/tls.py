@@ -215,6 +215,12 @@ WE_ARE_CALLED = (
         "if its AE title alone shall do",
     ),
     Row(
+        "tls-inbound.crowded",
+        "we close a TLS connection: too many have no association",
+        "too many TLS connections had no association, and this was the oldest of them",
+        "look for what begins handshakes and does not use them; raise handshakes under [limits]",
+    ),
+    Row(
         "tls-inbound.other",
         "another failure of the handshake",
         "TLS failed: {detail}",

@@ -139,6 +139,12 @@ _NO_REQUEST = (
         "too many connections were open, and this was the oldest without an association",
         "look for what opens connections and does not use them; raise connections under [limits]",
     ),
+    Row(
+        "inbound.hoarding",
+        "we close a connection: requests that are not whole take too much memory",
+        "requests that are not whole took too much memory, and this was the longest of them",
+        "see what runs at {address}: it sends long requests and does not end them; or raise unfinished under [limits]",
+    ),
 )
 
 _ASSOCIATED = (
