@@ -103,11 +103,19 @@ class TwoEngines(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.sides = (Side(), Side())
+        self.is_clean = True
         self.has_garbage = False
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(is_open=st.booleans(), is_clean=st.booleans())
+    def begin(self, is_open: bool, is_clean: bool) -> None:
+        """From the start, or from an open association; with what nobody sent coming in between, or without."""
+        self.is_clean = is_clean
         self.sides[0].association.associate(REQUEST)
+        if is_open:
+            self.connect()
+            self._deliver_all()
+            self.answer(1)
+            self._deliver_all()
 
     @rule()
     @precondition(lambda self: not self.sides[0].is_connected and self.sides[0].state is State.Sta4)
@@ -133,7 +141,7 @@ class TwoEngines(RuleBasedStateMachine):
             assert (event, state) in TRANSITIONS
         self._carry()
 
-    @rule(number=sides, size=st.integers(1, 400))
+    @rule(number=sides, size=st.integers(1, 400) | st.just(1_000))
     def deliver(self, number: int, size: int) -> None:
         """Some of the bytes arrive, and their meaning with them."""
         side = self.sides[number]
@@ -153,15 +161,23 @@ class TwoEngines(RuleBasedStateMachine):
             association.send(1, response(c_echo_rq(1), SUCCESS))
         self._carry()
 
+    @rule()
+    def collide(self) -> None:
+        """Both ask for release at once, which they hardly ever do by chance (PS3.8 §7.2.3)."""
+        if {side.state for side in self.sides} == {State.Sta6}:
+            for side in self.sides:
+                side.association.release()
+        self._carry()
+
     @rule(number=sides, garbage=st.one_of(st.binary(min_size=1, max_size=20), st.sampled_from(PDUS)))
-    @precondition(lambda self: self.sides[0].is_connected)
+    @precondition(lambda self: self.sides[0].is_connected and not self.is_clean)
     def inject(self, number: int, garbage: bytes) -> None:
         """Something comes that the other side never sent; it may stand in the middle of what it did send."""
         self.sides[number].coming += garbage
         self.has_garbage = True
 
     @rule(number=sides)
-    @precondition(lambda self: self.sides[0].is_connected)
+    @precondition(lambda self: self.sides[0].is_connected and not self.is_clean)
     def break_in(self, number: int) -> None:
         """What is no PDU comes where one is to begin: whoever gets it has ended the association."""
         self._deliver_all()
