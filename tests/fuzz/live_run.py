@@ -1,7 +1,7 @@
 """Mutated exchanges over sockets, many at a time, with a `minipacs serve` in a process of its own: tests/fuzz/live N.
 
-What has to be true: the node ends every connection within its deadlines, a good echo succeeds after each thousand, and at
-the end it is as it was: alive, no open file more, hardly any memory more, no error in its log, and it stops when told.
+What has to be true: the node ends every connection within its deadlines, a good echo succeeds after each thousand, and
+at the end it is as it was: alive, no open file more, hardly any memory more, no error in its log. It stops when told
 """
 
 import argparse
@@ -25,13 +25,14 @@ from pathlib import Path
 
 from minipacs import Outcome, Peer, echo
 from minipacs.tls import client_context
+from minipacs.tracing.dump import name_of
 from minipacs.wire.dimse import c_echo_rq
 from tests.certificates import Authority
 from tests.fuzz import corpus
 from tests.fuzz.mutation import mutated
 from tests.peers.node import Node, serving, table
 from tests.peers.process import wait_until
-from tests.wire.exchange import RELEASE_RQ, REQUEST, p_data
+from tests.wire.exchange import RELEASE_RQ, REQUEST, p_data, pieces
 from tests.wire.exchange import echo as echo_rq
 
 DEADLINE = 0.4
@@ -44,8 +45,9 @@ MEMORY = 20.0
 """MB that the node may have more at the end than after the first thousand exchanges."""
 
 _AT_ONCE = 96
+_NO_LINGERING = struct.pack("ii", 1, 0)
 _ROUND = 1_000  # exchanges between two good echoes
-_A_TLS_IN = 25  # exchanges: a handshake costs as much as many of them
+_BY_TLS = 0.04  # of the exchanges: a handshake costs as much as many of them
 
 _SETTINGS = f"""
 [timeouts]
@@ -77,7 +79,7 @@ class Figures:
 
     exchanges: int = 0
     by_tls: int = 0
-    answered: int = 0
+    answers: Counter[str] = field(default_factory=Counter)  # by the first PDU of what came
     ends: Counter[str] = field(default_factory=Counter)
     slowest: float = 0.0  # seconds until the node ended a connection
     echoes: int = 0
@@ -85,21 +87,21 @@ class Figures:
 
 @dataclass(frozen=True)
 class Exchange:
-    """One connection: what is sent, in which pieces, and how we end it."""
+    """One connection: what is sent, in which pieces, how we end it, and whether it is by TLS."""
 
     pieces: tuple[bytes, ...]
     end: str
+    by_tls: bool
 
     @classmethod
     def draw(cls, chance: random.Random, streams: Sequence[bytes]) -> "Exchange":
         """One of many: a session that is mutated, or something of the corpus that may be, or nothing at all."""
         if chance.random() < 0.03:
-            return cls((), chance.choice(_ENDS))
+            return cls((), chance.choice(_ENDS), by_tls=False)
         stream = chance.choice(_SESSIONS) if chance.random() < 0.6 else chance.choice(streams)
         stream = mutated(stream, streams, chance)
         cuts = sorted(chance.randint(0, len(stream)) for _ in range(chance.choice((0, 0, 1, 3))))
-        places = [0, *cuts, len(stream)]
-        return cls(tuple(stream[a:b] for a, b in zip(places, places[1:], strict=False)), chance.choice(_ENDS))
+        return cls(tuple(pieces(stream, cuts)), chance.choice(_ENDS), chance.random() < _BY_TLS)
 
 
 async def _carry_out(exchange: Exchange, port: int, tls: ssl.SSLContext | None, figures: Figures) -> None:
@@ -117,11 +119,12 @@ async def _carry_out(exchange: Exchange, port: int, tls: ssl.SSLContext | None, 
             if exchange.end == "half-close" and tls is None:
                 writer.write_eof()
         if exchange.end == "reset":
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with suppress(OSError):  # it is closed already where the node has reset it
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
             writer.transport.abort()
         elif exchange.end != "close":
             with suppress(OSError):
-                figures.answered += bool(await reader.read())
+                figures.answers[name_of((await reader.read())[:1])] += 1
             figures.slowest = max(figures.slowest, time.monotonic() - started)
     finally:
         writer.close()
@@ -135,8 +138,7 @@ async def _round(count: int, node: "_Fuzzed", chance: random.Random, streams: Se
 
     async def one_after_the_other() -> None:
         for exchange in exchanges:
-            by_tls = node.figures.exchanges % _A_TLS_IN == 0
-            port, tls = (node.tls_port, node.tls) if by_tls else (node.port, None)
+            port, tls = (node.tls_port, node.tls) if exchange.by_tls else (node.port, None)
             # All its deadlines, one after the other, and each byte of it may put off the next.
             within = DEADLINE * (10 + 2 * len(exchange.pieces)) + SLACK
             try:
@@ -238,7 +240,7 @@ def run(count: int, seed: int, options: Sequence[str] = (), seconds: float = 3_6
 def _tell(node: _Fuzzed, started: float, end: str) -> None:
     figures, seconds = node.figures, time.monotonic() - started
     print(
-        f"{figures.exchanges} exchanges ({figures.by_tls} by TLS), {figures.answered} answered, {figures.echoes} echoes, "
+        f"{figures.exchanges} exchanges ({figures.by_tls} by TLS), {figures.echoes} echoes, "
         f"{figures.exchanges / seconds:.0f}/s, slowest end {figures.slowest:.1f} s, {node.memory():.1f} MB",
         end=end,
         flush=True,
@@ -260,5 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"found, with seed {options.seed}: {causes[0]}", file=sys.stderr)
         return 1
     ends = ", ".join(f"{count} {end}" for end, count in figures.ends.most_common())
-    print(f"nothing found in {figures.exchanges} exchanges and {figures.echoes} echoes; we ended by {ends}")
+    answers = ", ".join(f"{count} {answer}" for answer, count in figures.answers.most_common())
+    print(f"we ended by: {ends}\nthe node answered by: {answers}")
+    print(f"nothing found in {figures.exchanges} exchanges and {figures.echoes} echoes")
     return 0
