@@ -1,7 +1,7 @@
 """Mutated exchanges over sockets, many at a time, with a `minipacs serve` in a process of its own: tests/fuzz/live N.
 
 What has to be true: the node ends every connection within its deadlines, a good echo succeeds after each thousand, and
-at the end it is as it was: alive, no open file more, hardly any memory more, no error in its log. It stops when told
+at the end it is as it was: alive, no open file more, hardly any memory more, no error in its log.
 """
 
 import argparse
