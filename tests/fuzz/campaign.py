@@ -45,7 +45,7 @@ def fuzz(name: str, options: argparse.Namespace) -> bool:
     print(f"{name}: {inputs[-1] if inputs else 'no'} inputs, {growth}, {memory[-1] if memory else '?'} MB", flush=True)
     if done.returncode == 0 and inputs:
         return True
-    print(output[-3_000:] if options.verbose else _cause(output))
+    print(output if options.verbose else _cause(done))
     for find in re.findall(r"Test unit written to (\S+)", output):
         print(f"to reproduce: {sys.executable} {_FUZZER} {name} {find}")
     return False
@@ -94,10 +94,10 @@ def _quoted(word: bytes) -> str:
     return "".join(f"\\x{byte:02X}" for byte in word)
 
 
-def _cause(output: str) -> str:
-    """The end of the traceback of a find."""
-    traceback = output.partition("=== Uncaught Python exception: ===")[2].partition("==")[0]
-    return "\n".join((traceback or output).strip().splitlines()[-12:])
+def _cause(done: "subprocess.CompletedProcess[str]") -> str:
+    """The end of the traceback of a find, which is in the standard output; or else of what libFuzzer says."""
+    said = done.stdout if "Uncaught Python exception" in done.stdout else done.stderr
+    return "\n".join(said.strip().splitlines()[-12:])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -226,7 +226,8 @@ _WIRE_WORDS = (
 )
 _TOML_WORDS = tuple(
     b"[peers. [[ ]] [node] [timeouts] [limits] [tls] ae_title host port allow_from tls tls_name = true false 0x 1e9"
-    b' inf nan "" \'\'\' """ \\u0000 \\x1b # 127.0.0.1 ::1 /8 peers request certificate key trusted only minimum_version "1.2"'
+    b' inf nan "" \'\'\' """ \\u0000 \\x1b # 127.0.0.1 ::1 /8 peers request certificate key trusted only "1.2"'
+    b" minimum_version"
     b" require_client_certificate maximum_length associate_pdu 1979-05-27T07:32:00Z { } \xef\xbb\xbf \xc2\x85".split()
 )
 
