@@ -3,7 +3,8 @@
     MinipacsError
     ├── FileError            a file of ours cannot be used; carries every fault in it
     │   ├── PeerTableError
-    │   └── SettingsError
+    │   ├── SettingsError
+    │   └── CertificateError
     ├── ListenError          the node cannot listen where it was told to
     ├── OrthancError         an Orthanc cannot be asked by REST, or refuses
     │   └── RegistrationError    it cannot know us as we are, or somebody else has our name there
@@ -47,6 +48,10 @@ class PeerTableError(FileError):
 
 class SettingsError(FileError):
     """Settings that are not valid."""
+
+
+class CertificateError(FileError):
+    """Certificates for trying TLS out that cannot be made, or a file that is not what it should be."""
 
 
 class ListenError(MinipacsError):

@@ -87,6 +87,8 @@ COMMANDS = [
     "orthanc unregister",
     "orthanc check",
     "orthanc import",
+    "tls",
+    "tls init",
     "init",
 ]
 
@@ -113,6 +115,7 @@ def test_the_help_names_every_command(tmp_path: Path) -> None:
         "explain",
         "peers",
         "orthanc",
+        "tls",
         "init",
     ]
 

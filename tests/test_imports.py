@@ -25,6 +25,7 @@ ARROWS = {
     "admission_words": "admission ae_title certificate diagnosis escape rules settings wire.associate",
     "ae_title": "escape",
     "association_record": "",
+    "authority": "",
     "bounded": "",
     "call": (
         "certificate diagnosis echo_callbacks echo_result errors escape peers port_look recognition requestor "
@@ -63,6 +64,7 @@ ARROWS = {
     ),
     "cli.status": "cli cli.options control_client errors node_status settings status_report",
     "cli.targets": "cli.options peers settings tls toml_file",
+    "cli.tls": "cli cli.targets escape peers rules settings tls_guide trial_certificates",
     "connection": (
         "admission association_record diagnosis errors escape listening recognition tcp wire.associate "
         "wire.association wire.dimse wire.indications wire.messages wire.pdu wire.state_table wire.verification"
@@ -94,6 +96,7 @@ ARROWS = {
     "live_tls": "certificate errors live_files node_status settings timestamp tls toml_file",
     "log": "timestamp",
     "names": "escape wire.associate wire.pdu",
+    "new_files": "",
     "node_status": "association_record peers rules",
     "orthanc": "bounded errors escape rest",
     "orthanc_peers": "addresses diagnosis orthanc peers registration rules",
@@ -127,6 +130,7 @@ ARROWS = {
     "tls_connection": (
         "association_record connection diagnosis escape listening recognition tcp tls_recognition wire.pdu"
     ),
+    "tls_guide": "peers settings trial_certificates",
     "tls_recognition": "echo_result recognition",
     "toml_file": "errors escape",
     "tracing": "",
@@ -141,6 +145,7 @@ ARROWS = {
         "errors escape names tracing.dump tracing.fields tracing.items wire.associate wire.header wire.items wire.pdu"
     ),
     "tracing.transcript": ("echo_callbacks tracing.dump tracing.negotiation wire.associate wire.association wire.pdu"),
+    "trial_certificates": "authority errors escape new_files toml_file",
     "verdict": "echo_result leg",
     "wire": "",
     "wire.associate": "ae_title errors wire.header wire.items",
@@ -161,7 +166,18 @@ ARROWS = {
 }
 
 # What `import minipacs` and `minipacs echo` do without: some take longer to import than an echo takes.
-HEAVY = {"asyncio", "logging", "ssl", "watchdog", "tomlkit", "pynetdicom", "pydicom", "hypothesis", "pytest"}
+HEAVY = {
+    "asyncio",
+    "cryptography",
+    "logging",
+    "ssl",
+    "watchdog",
+    "tomlkit",
+    "pynetdicom",
+    "pydicom",
+    "hypothesis",
+    "pytest",
+}
 
 # Each foreign library has its doors. msgspec is the language that values are written in, and is everywhere.
 DOORS = {
@@ -179,15 +195,16 @@ DOORS = {
         "cli.serve",
         "cli.status",
         "cli.targets",
+        "cli.tls",
     },
-    "cryptography": {"certificate"},
+    "cryptography": {"authority", "certificate", "trial_certificates"},
     "junitparser": {"leg_report"},
     "pydicom": {"names"},
     "pynetdicom": {"names"},
     "requests": {"rest"},
     "tomli": {"toml_file"},
     "tomlkit": {"peer_file"},
-    "voluptuous": {"cli.options", "peers", "rest_url", "rules", "settings", "toml_file"},
+    "voluptuous": {"cli.options", "cli.tls", "peers", "rest_url", "rules", "settings", "toml_file"},
     "watchdog": {"file_watch"},
 }
 

@@ -50,8 +50,8 @@ def test_the_shipped_file_shows_every_setting_with_its_default(tmp_path: Path) -
     shown = SHIPPED.read_text().partition("# [tls]")[2]
     text = "\n".join(line.removeprefix("# ") for line in shown.splitlines()[1:])
     assert set(tomllib.loads(text)) == set(TLS.__struct_fields__)
-    folder = tmp_path
-    assert read(folder, text) == TLS(folder / "node.pem", folder / "node-key.pem", (folder / "ca.pem",), port=2762)
+    folder = tmp_path / "tls"
+    assert read(tmp_path, text) == TLS(folder / "node.pem", folder / "node-key.pem", (folder / "ca.pem",), port=2762)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ _COMMANDS = {
     "explain": "Say what a failure means and what to change.",
     "peers": "List, check and edit the peer table.",
     "orthanc": "Read and edit what an Orthanc knows of us.",
+    "tls": "Make certificates for TLS, to try it out.",
     "init": "Write a commented conf/ to begin with.",
 }
 

@@ -27,7 +27,8 @@ _direct = build_opener(ProxyHandler({}))  # loopback: whatever proxy the environ
 class Orthanc:
     """Knows `minipacs`, that is MINIPACS@127.0.0.1:`minipacs_port`, and nobody else, until told otherwise.
 
-    `extra` are settings that are added to those of `config`, or that replace them.
+    `extra` are settings that are added to those of `config`, or that replace them; `variables` those of the environment
+    that `config` leaves open besides; `cwd` is where it is started.
     """
 
     def __init__(
@@ -37,11 +38,15 @@ class Orthanc:
         config: Path = SAMPLE,
         minipacs_port: int,
         extra: Mapping[str, object] | None = None,
+        variables: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.config = _with_extra(config, extra, folder) if extra else config
         self.minipacs_port = minipacs_port
+        self._more_variables = variables or {}
+        self._cwd = cwd
         self.dicom_port = free_port()
         self.http_port = free_port()
         self.url = f"http://127.0.0.1:{self.http_port}"
@@ -51,8 +56,8 @@ class Orthanc:
 
     def __enter__(self) -> Self:
         command = [ORTHANC, "--verbose", str(self.config)]
-        env = os.environ | self._variables()
-        child = self._stack.enter_context(running(command, log=self._log, ready=self._is_ready, env=env))
+        env = {**os.environ, **self._variables(), **self._more_variables}
+        child = self._stack.enter_context(running(command, log=self._log, ready=self._is_ready, env=env, cwd=self._cwd))
         self._stack.callback(child.kill)  # it takes 3.5 s to stop in order, and what it keeps is the test's
         return self
 
