@@ -27,8 +27,12 @@ _NEVER = 5.0  # no read blocks for longer, whatever a test forgot
 class RawPeer:
     """One connection to the node."""
 
-    def __init__(self, port: int, host: str = "127.0.0.1", buffers: int | None = None) -> None:
+    def __init__(
+        self, port: int, host: str = "127.0.0.1", buffers: int | None = None, source: str | None = None
+    ) -> None:
         self.socket = socket.socket()
+        if source is not None:
+            self.socket.bind((source, 0))
         if buffers is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
@@ -122,9 +126,9 @@ class RawPeer:
 
 
 @contextmanager
-def raw_peer(port: int, *, buffers: int | None = None) -> Iterator[RawPeer]:
-    """Connect to the node, and close whatever happens."""
-    with closing(RawPeer(port, buffers=buffers)) as peer:
+def raw_peer(port: int, *, buffers: int | None = None, source: str | None = None) -> Iterator[RawPeer]:
+    """Connect to the node, from that address of ours, and close whatever happens."""
+    with closing(RawPeer(port, buffers=buffers, source=source)) as peer:
         yield peer
 
 

@@ -19,7 +19,7 @@ from minipacs.settings import TLS
 from minipacs.tls import client_context
 
 from .certificates import Authority, Identity
-from .peers.node import Node, serving, table
+from .peers.node import Node, run_minipacs, serving, table
 from .peers.process import wait_until
 from .raw import RawPeer, asking, raw_peer
 from .wire.exchange import echo as echo_rq
@@ -360,6 +360,22 @@ def test_a_node_says_what_it_shows_and_what_it_did_not_take(place: Place, tmp_pa
         assert (told["certificate"], told["result"], told["faults"]) == (shown(now), "invalid", event["errors"])
         assert fingerprint(now) in told["certificate"]
         assert datetime.fromisoformat(told["not_after"]) == validity(now)[1]
+
+
+def test_a_node_takes_up_what_tls_init_renews(tmp_path: Path) -> None:
+    assert run_minipacs(tmp_path, "tls", "init").returncode == 0
+    conf, folder = tmp_path / "conf", tmp_path / "conf" / "tls"
+    names = {"certificate": "node.pem", "key": "node-key.pem", "trusted": "ca.pem"}
+    lines = [f"{key} = {json.dumps(str(folder / name))}\n" for key, name in names.items()]
+    (conf / "minipacs.toml").write_text(f"[tls]\n{''.join(lines)}port = 0\n")
+    with serving(tmp_path, US) as node:
+        done = run_minipacs(tmp_path, "tls", "init", "--renew", "--json")
+        assert done.returncode == 0, done.stderr
+        [renewed] = [one for one in map(json.loads, done.stdout.splitlines()) if one["name"] == "node"]
+        assert node.wait_for("tls-reloaded", 1)["certificate"].startswith(renewed["fingerprint"])
+        port = node.wait_for("listening", 1)["tls_port"]
+        tls = TLS(folder / "orthanc.pem", folder / "orthanc-key.pem", (folder / "ca.pem",))
+        assert echo(Peer("", "MINIPACS", "127.0.0.1", port), tls=client_context(tls)).is_success
 
 
 def test_a_hangup_has_both_files_read(place: Place, tmp_path: Path) -> None:
