@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from time import time
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -21,11 +20,9 @@ from minipacs.crowd import Crowd
 from minipacs.descriptors import SPARE, explain_pause
 from minipacs.diagnosis import Diagnosis, diagnose
 from minipacs.errors import ListenError
-from minipacs.escape import escape
 from minipacs.flood_log import FloodLog
-from minipacs.node_status import AssociationsStatus, OpenAssociation
-from minipacs.tally import Tally
-from minipacs.timestamp import rfc3339
+from minipacs.node_status import AssociationsStatus
+from minipacs.tally import Tally, open_association
 from minipacs.tls_connection import TLSConnection
 
 if TYPE_CHECKING:
@@ -154,9 +151,10 @@ class Listener:
     @property
     def associations(self) -> AssociationsStatus:
         """The associations that are open, and those that ended since the start."""
+        now = asyncio.get_running_loop().time()
         open_ones = sorted(self._associations, key=lambda connection: connection.started)
         return AssociationsStatus(
-            open=tuple(map(self._status_of, open_ones)),
+            open=tuple(open_association(one, now) for one in open_ones),
             counts=dict(self._tally.counts),
             silent_connections=self._tally.silent,
             refused_connections=self._tally.refused,
@@ -250,20 +248,6 @@ class Listener:
             logger.info("accepting goes on, and all who waited are connected; it had paused for %.1f s", seconds)
 
     # --- inside ---------------------------------------------------------------------------------------------------
-
-    def _status_of(self, connection: Connection) -> OpenAssociation:
-        request, admission = connection.request, connection.admission
-        assert request is not None
-        age = asyncio.get_running_loop().time() - connection.started
-        return OpenAssociation(
-            calling_ae_title=escape(request.calling_ae_title),
-            called_ae_title=escape(request.called_ae_title),
-            address=connection.address,
-            peer=admission.peer.name if admission and admission.peer else None,
-            since=rfc3339(time() - age),
-            duration_ms=round(age * 1000, 3),
-            echoes=connection.echoes,
-        )
 
     def _cut(self, one: Connection | None, code: str, most: str) -> None:
         if one is not None:

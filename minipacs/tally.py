@@ -1,4 +1,4 @@
-"""The associations of a node, counted by outcome, and the last of them kept."""
+"""The associations of a node: those that are open, and those that ended, counted by outcome and the last of them kept."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from msgspec.structs import asdict
 
 from minipacs.association_record import AssociationOutcome
-from minipacs.node_status import EndedAssociation
+from minipacs.escape import escape
+from minipacs.node_status import EndedAssociation, OpenAssociation
 from minipacs.timestamp import rfc3339
 
 if TYPE_CHECKING:
     from minipacs.association_record import AssociationRecord
+    from minipacs.connection import Connection
 
 _KEPT = 20
 
@@ -42,3 +44,24 @@ class Tally:
     def last(self) -> tuple[EndedAssociation, ...]:
         """The last 20 that ended, oldest first."""
         return tuple(EndedAssociation(time=rfc3339(when), **asdict(record)) for when, record in self._last)
+
+
+def open_association(connection: Connection, now: float) -> OpenAssociation:
+    """Return the association that *connection* holds, as machines read it.
+
+    Args:
+        connection: its request is whole.
+        now: the time by the clock of its event loop, in seconds.
+    """
+    request, admission = connection.request, connection.admission
+    assert request is not None
+    age = now - connection.started
+    return OpenAssociation(
+        calling_ae_title=escape(request.calling_ae_title),
+        called_ae_title=escape(request.called_ae_title),
+        address=connection.address,
+        peer=admission.peer.name if admission and admission.peer else None,
+        since=rfc3339(time() - age),
+        duration_ms=round(age * 1000, 3),
+        echoes=connection.echoes,
+    )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 import ssl
-import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from minipacs.errors import SettingsError
+from minipacs.key_privacy import check_privacy
 from minipacs.toml_file import read_bytes, unreadable
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def _context(protocol: int, tls: TLS) -> ssl.SSLContext:
         _check_pem(tls.certificate, "CERTIFICATE", "a certificate")
         _check_pem(tls.key, "PRIVATE KEY", "a private key")
         with _usable(tls.key):
-            _check_privacy(tls.key)
+            check_privacy(tls.key, SettingsError)
         with _usable(f"{tls.certificate} and {tls.key}"):
             _load_pair(context, tls.certificate, tls.key)
     return context
@@ -91,17 +90,6 @@ def _usable(file: object) -> Iterator[None]:
 def _check_pem(path: Path, label: str, what: str) -> None:
     if f"{label}-----".encode() not in read_bytes(path, SettingsError):
         raise SettingsError([f"{path}: file: must hold {what} in PEM, not something else"])
-
-
-def _check_privacy(key: Path) -> None:
-    """Root may lend its key to a group to read, as orchestrators do; nobody else may."""
-    status = key.stat()
-    private = 0o027 if status.st_uid == 0 else 0o077
-    if status.st_mode & private:
-        mode = f"{stat.S_IMODE(status.st_mode):04o}"
-        raise SettingsError(
-            [f"{key}: mode: must keep the key from others, not {mode}; fix: chmod 600 {shlex.quote(str(key))}"]
-        )
 
 
 def _load_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import stat
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -13,6 +11,7 @@ from msgspec import Struct
 from minipacs import authority
 from minipacs.errors import CertificateError
 from minipacs.escape import escape
+from minipacs.key_privacy import check_privacy
 from minipacs.new_files import NewFile, alone_in, write_all
 from minipacs.toml_file import is_there, read_bytes
 
@@ -158,7 +157,7 @@ class _Workshop:
             if not authority.is_authority(self._ca):
                 raise CertificateError([f"{path}: file: must hold the certificate of a CA, not that of another"])
             if is_there(key_path):
-                _check_privacy(key_path)
+                check_privacy(key_path, CertificateError)
                 self._ca_key, _ = self._key(key_path)
                 _check_pair(self._ca_key, self._ca, path, key_path)
             return self._held(CA, self._ca, "kept")
@@ -228,10 +227,3 @@ def _is_issued(ca: Certificate, certificate: Certificate) -> bool:
 def _check_pair(key: authority.PrivateKey, certificate: Certificate, path: Path, key_path: Path) -> None:
     if not authority.is_of(key, certificate):
         raise CertificateError([f"{key_path}: file: must hold the key of {path}, not that of another"])
-
-
-def _check_privacy(key: Path) -> None:
-    mode = stat.S_IMODE(key.stat().st_mode)
-    if mode & 0o077:
-        fix = f"chmod 600 {shlex.quote(str(key))}"
-        raise CertificateError([f"{key}: mode: must keep the key from others, not {mode:04o}; fix: {fix}"])

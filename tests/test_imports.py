@@ -84,12 +84,12 @@ ARROWS = {
     "flood_log": "flood",
     "inbound": "association_record control_client errors reload scp settings tls",
     "inbound_leg": "association_record bounded diagnosis errors inbound leg orthanc peers registration scu verdict",
+    "key_privacy": "errors",
     "leg": "diagnosis",
     "leg_report": "echo_result leg report roundtrip",
     "listener": (
         "accepting addresses admission admission_words association_record connection crowd descriptors diagnosis "
-        "errors escape flood_log listening node_status peers settings tally timestamp tls_connection "
-        "wire.associate"
+        "errors flood_log listening node_status peers settings tally tls_connection wire.associate"
     ),
     "listening": "admission association_record diagnosis settings wire.associate wire.association",
     "live_files": "errors file_watch writers",
@@ -123,10 +123,10 @@ ARROWS = {
     "settings": "errors rules toml_file wire.framing wire.messages",
     "side_by_side": "echo_result peers scu",
     "status_report": "node_status peers",
-    "tally": "association_record node_status timestamp",
+    "tally": "association_record connection escape node_status timestamp",
     "tcp": "",
     "timestamp": "",
-    "tls": "errors settings toml_file",
+    "tls": "errors key_privacy settings toml_file",
     "tls_connection": (
         "association_record connection diagnosis escape listening recognition tcp tls_recognition wire.pdu"
     ),
@@ -145,7 +145,7 @@ ARROWS = {
         "errors escape names tracing.dump tracing.fields tracing.items wire.associate wire.header wire.items wire.pdu"
     ),
     "tracing.transcript": ("echo_callbacks tracing.dump tracing.negotiation wire.associate wire.association wire.pdu"),
-    "trial_certificates": "authority errors escape new_files toml_file",
+    "trial_certificates": "authority errors escape key_privacy new_files toml_file",
     "verdict": "echo_result leg",
     "wire": "",
     "wire.associate": "ae_title errors wire.header wire.items",
