@@ -1,4 +1,4 @@
-"""The associations of a node: those that are open, and those that ended, counted by outcome and the last of them kept."""
+"""The associations of a node: those that are open, and of those that ended their number by outcome and the last."""
 
 from __future__ import annotations
 
