@@ -24,6 +24,7 @@ from minipacs.flood_log import FloodLog
 from minipacs.node_status import AssociationsStatus
 from minipacs.tally import Tally, open_association
 from minipacs.tls_connection import TLSConnection
+from minipacs.turns import Turns
 
 if TYPE_CHECKING:
     import ssl
@@ -81,6 +82,7 @@ class Listener:
         self._crowd: Crowd[Connection] = Crowd(settings.limits)  # those without an association
         self._associations: set[Connection] = set()
         self._tally = Tally()
+        self._turns = Turns()
         self._is_stopping = self._is_pause_told = False
         self._all_closed = asyncio.Event()
 
@@ -183,6 +185,10 @@ class Listener:
         """Take note that it speaks TLS; when there are too many without an association, the oldest gives way."""
         most = f"{self.limits.handshakes} TLS connections have no association, the most under [limits]"
         self._cut(self._crowd.secure(connection), "tls-inbound.crowded", most)
+
+    def in_turn(self, connection: Connection, step: Callable[[], None]) -> None:
+        """Run *step* of it, which takes long, in its turn."""
+        self._turns.take(connection.address, step)
 
     def decide(self, request: AssociateRQ, address: str, certificate: bytes | None) -> tuple[Admission, Diagnosis]:
         """Admit or reject, with the words for it."""

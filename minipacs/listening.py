@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from minipacs.admission import Admission
     from minipacs.association_record import AssociationRecord
     from minipacs.diagnosis import Diagnosis
@@ -44,6 +46,9 @@ class Listening(Protocol[C_contra]):
 
     def secures(self, connection: C_contra) -> None:
         """Take note that it begins its TLS handshake."""
+
+    def in_turn(self, connection: C_contra, step: Callable[[], None]) -> None:
+        """Run *step* of it, which takes long, in its turn."""
 
     def decide(self, request: AssociateRQ, address: str, certificate: bytes | None) -> tuple[Admission, Diagnosis]:
         """Admit or reject who calls from that *address* and has shown that *certificate*, in DER."""

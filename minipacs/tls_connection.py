@@ -67,22 +67,13 @@ class TLSConnection(Connection):
             return
         if self._first_record is not None:
             self._first_record += data
+            self._listening.holds(self, len(self._first_record))
             if not _is_whole(self._first_record):
-                self._listening.holds(self, len(self._first_record))
                 return
-            data, self._first_record = bytes(self._first_record), None
-            self._begin()
-        try:
-            plain, is_at_end = self._decipher(data)
-        except ssl.SSLError as error:
-            self._fail(AssociationOutcome.INVALID, of_caller(error), words_of(error))
+            self._network.pause_reading()  # until its turn: nothing more is kept for it than this
+            self._listening.in_turn(self, self._begin)
             return
-        self._ciphered.flush()
-        if plain:
-            super().data_received(plain)
-        if is_at_end:
-            super().eof_received()
-            self._ciphered.close()
+        self._go_on_with(data)
 
     def eof_received(self) -> None:
         """The peer sends no more, which it need not have told by close_notify; the transport closes after this."""
@@ -101,11 +92,30 @@ class TLSConnection(Connection):
 
     def _begin(self) -> None:
         """Begin with TLS, not before there is a record to read: OpenSSL takes 50 kB for each handshake."""
+        if self._network.is_closing() or self._first_record is None:
+            return
+        first_record, self._first_record = bytes(self._first_record), None
         self._incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = self._context.wrap_bio(self._incoming, outgoing, server_side=True)
         self._ciphered.begin(self._tls, outgoing)
         self._listening.holds(self, 0)
         self._listening.secures(self)
+        self._network.resume_reading()
+        self._go_on_with(first_record)
+
+    def _go_on_with(self, data: bytes) -> None:
+        """Decipher what came, and hand on what was said."""
+        try:
+            plain, is_at_end = self._decipher(data)
+        except ssl.SSLError as error:
+            self._fail(AssociationOutcome.INVALID, of_caller(error), words_of(error))
+            return
+        self._ciphered.flush()
+        if plain:
+            super().data_received(plain)
+        if is_at_end:
+            super().eof_received()
+            self._ciphered.close()
 
     def _decipher(self, data: bytes) -> tuple[bytes, bool]:
         """Return what *data* makes readable, and whether the peer will send no more (close_notify)."""

@@ -89,7 +89,7 @@ ARROWS = {
     "leg_report": "echo_result leg report roundtrip",
     "listener": (
         "accepting addresses admission admission_words association_record connection crowd descriptors diagnosis "
-        "errors flood_log listening node_status peers settings tally tls_connection wire.associate"
+        "errors flood_log listening node_status peers settings tally tls_connection turns wire.associate"
     ),
     "listening": "admission association_record diagnosis settings wire.associate wire.association",
     "live_files": "errors file_watch writers",
@@ -146,6 +146,7 @@ ARROWS = {
     ),
     "tracing.transcript": ("echo_callbacks tracing.dump tracing.negotiation wire.associate wire.association wire.pdu"),
     "trial_certificates": "authority errors escape key_privacy new_files toml_file",
+    "turns": "",
     "verdict": "echo_result leg",
     "wire": "",
     "wire.associate": "ae_title errors wire.header wire.items",
