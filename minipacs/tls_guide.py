@@ -36,7 +36,7 @@ def next_steps(held: Sequence[Held], settings: Settings, file: Path | None, tabl
     for peer in peers:
         parts += _table_entry(peer.name, table, settings)
         parts += _half_of_orthanc(ca, ours, peer, settings.ae_title, port)
-        parts += _half_of_dcmtk(ca, ours, peer, settings.ae_title, port)
+        parts += _half_of_dcmtk(ca, ours, peer, settings.ae_title, port, table.get(peer.name))
     return "\n".join(parts)
 
 
@@ -72,10 +72,11 @@ def _half_of_orthanc(ca: Held, ours: Held, peer: Held, ae_title: str, port: int)
     yield ""
 
 
-def _half_of_dcmtk(ca: Held, ours: Held, peer: Held, ae_title: str, port: int) -> Iterator[str]:
+def _half_of_dcmtk(ca: Held, ours: Held, peer: Held, ae_title: str, port: int, known: Peer | None) -> Iterator[str]:
     tls = shlex.join(["+tls", str(peer.key), str(peer.certificate), "+cf", str(ca.certificate)])
-    yield f"# {peer.name} as DCMTK"
-    yield f"echoscu {tls} -aec {shlex.quote(ae_title)} {ours.hosts[0]} {port}"
+    yield f"# {peer.name} as DCMTK; in an activated environment say /usr/bin/echoscu, for pynetdicom has its own"
+    calling = f" -aet {shlex.quote(known.ae_title)}" if known else ""  # else ECHOSCU, which no table may have
+    yield f"echoscu {tls}{calling} -aec {shlex.quote(ae_title)} {ours.hosts[0]} {port}"
     yield f"storescp {tls} PORT"
     yield ""
 

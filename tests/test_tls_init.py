@@ -257,6 +257,13 @@ def test_orthanc_and_we_echo_each_other_by_the_lines_that_it_says(tmp_path: Path
             assert node.wait_for("association", 1)["outcome"] == "released"
 
 
+def test_dcmtk_is_told_to_call_by_the_title_that_the_table_has(tmp_path: Path) -> None:
+    assert run_minipacs(tmp_path, "init").returncode == 0
+    said = run_minipacs(tmp_path, "tls", "init", "--peer", "orthanc", "--peer", "other").stdout
+    assert " -aet ORTHANC -aec MINIPACS " in section(said, "orthanc as DCMTK")
+    assert " -aet " not in section(said, "other as DCMTK")
+
+
 @required(ECHOSCU, STORESCP)
 def test_dcmtk_and_we_echo_each_other_by_the_lines_that_it_says(tmp_path: Path) -> None:
     said = run_minipacs(tmp_path, "tls", "init", "--peer", "dcmtk").stdout

@@ -478,6 +478,19 @@ def test_of_too_many_handshakes_the_oldest_gives_way(world: World) -> None:
         assert held.receive(len(echo_answers(1))) == echo_answers(1)
 
 
+def test_who_leaves_before_its_turn_keeps_nothing_and_holds_up_nobody(world: World) -> None:
+    """Whole ClientHellos, all at once, of connections that are reset or closed while they wait for their turn."""
+    hello = client_hello(world)
+    with scp(good_node(world)) as node:
+        for number in range(60):
+            with raw_peer(node.port) as peer:
+                peer.send(hello)
+                if number % 2:
+                    peer.reset()
+        assert echoes(node, world)
+        wait_until_nothing_is_kept(node)
+
+
 def test_three_hundred_silent_clients_hold_up_nobody(world: World) -> None:
     with scp(good_node(world)) as node, ExitStack() as stack:
         for _ in range(300):
