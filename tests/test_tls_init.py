@@ -550,7 +550,7 @@ def test_a_certificate_of_another_ca_is_not_touched(folder: Path, tmp_path: Path
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o666])
 def test_a_key_of_the_ca_that_others_may_read_is_not_used(mode: int, folder: Path, tmp_path: Path) -> None:
     (folder / "ca-key.pem").chmod(mode)
     said = refused(tmp_path, "--peer", "ct1")
