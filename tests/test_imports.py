@@ -94,7 +94,7 @@ ARROWS = {
     "listening": "admission association_record diagnosis settings wire.associate wire.association",
     "live_files": "errors file_watch writers",
     "live_tls": "certificate errors live_files node_status settings timestamp tls toml_file",
-    "log": "timestamp",
+    "log": "escape timestamp",
     "names": "escape wire.associate wire.pdu",
     "new_files": "",
     "node_status": "association_record peers rules",
