@@ -108,7 +108,7 @@ ARROWS = {
     "recognition": "echo_result escape wire.associate wire.indications wire.messages wire.pdu",
     "registered_leg": "addresses diagnosis errors escape leg orthanc peers registration verdict",
     "registration": "addresses ae_title diagnosis errors escape orthanc settings",
-    "reload": "live_files node_status peers timestamp toml_file",
+    "reload": "errors live_files node_status peers timestamp toml_file",
     "report": "echo_result node_status peers",
     "requestor": "tcp wire.association wire.indications wire.state_table",
     "rest": "addresses bounded errors escape rest_url",
