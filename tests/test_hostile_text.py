@@ -65,6 +65,7 @@ class Ground(NamedTuple):
     fakes: dict[str, Fake]
     webs: dict[str, Web]
     before: frozenset[str]
+    during: frozenset[str]
 
 
 def names_below(root: Path) -> frozenset[str]:
@@ -115,10 +116,11 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
             context = client_context(told)
             for node in nodes.values():
                 _call_it_all(node, context)
+            during = names_below(root)
             status["text"] = nodes["text"].minipacs("status", "--port", str(nodes["text"].port)).stdout
             status["json"] = nodes["json-vv"].minipacs("status", "--port", str(nodes["json-vv"].port), "--json").stdout
         logs = {name: (root / name / "node.log").read_bytes().decode() for name in NODES}
-        yield Ground(root, folder, logs, status, fakes, webs, before)
+        yield Ground(root, folder, logs, status, fakes, webs, before, during)
 
 
 def _call_it_all(node: Node, context: object) -> None:
@@ -258,7 +260,8 @@ def test_who_calls_during_a_round_trip_is_shown_escaped(ground: Ground, tmp_path
 def test_nothing_is_named_after_what_a_peer_sent(ground: Ground) -> None:
     """Behind all of the above: the working folders, the run folder, the temporary folder and the home."""
     run_minipacs(ground.folder, *IMPORT.format(ground.webs["teller"].url).split())
-    new = names_below(ground.root) - ground.before
+    new = (names_below(ground.root) | ground.during) - ground.before
+    assert sum(name.endswith(".sock") for name in new) == len(NODES)  # so that what comes and goes was seen
     kept = {name for name in new if not re.fullmatch(r"node\.log|peers\.toml|minipacs(-\d+)?|.*[.:-]\d+\.sock", name)}
     assert kept == set()
     assert not [name for name in new if "evil" in name.lower()]
