@@ -266,7 +266,7 @@ def test_no_peer_is_admitted_that_no_valid_table_contained() -> None:
     run_state_machine_as_test(
         Edits,
         settings=settings(
-            max_examples=40,
+            max_examples=15,
             stateful_step_count=20,
             deadline=None,
             derandomize=True,
