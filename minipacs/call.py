@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from minipacs.certificate import is_of, shown
+from minipacs.certificate import described, is_of
 from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose, quoted, symbol
 from minipacs.echo_callbacks import EchoCallbacks
 from minipacs.echo_result import EchoResult, Outcome
@@ -132,7 +132,7 @@ class Call:
             raise handshake_failed(error, is_agreed=self._requestor.is_tls_agreed) from None
         certificate = self._requestor.certificate
         if self._peer.certificate and not is_of(self._peer.certificate, certificate):
-            raise Failed(Outcome.NO_ASSOCIATION, "tls.another-certificate", shown(certificate or b""))
+            raise Failed(Outcome.NO_ASSOCIATION, "tls.another-certificate", described(certificate or b""))
 
     def _associate(self) -> None:
         with self._timed("associate"):

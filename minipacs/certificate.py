@@ -79,7 +79,12 @@ def subject(certificate: bytes) -> str:
 
 def shown(certificate: bytes) -> str:
     """Return fingerprint and subject of a certificate in DER, safe to show."""
-    owner = escape(subject(certificate))
+    return escape(described(certificate))
+
+
+def described(certificate: bytes) -> str:
+    """Return fingerprint and subject of a certificate in DER, as the peer sent it."""
+    owner = subject(certificate)
     return f"{fingerprint(certificate)}{f' ({owner})' if owner else ''}"
 
 

@@ -28,7 +28,7 @@ class Flood:
         Args:
             kind: what makes two events alike.
             now: the time in seconds.
-            at_most: how many of the kind are told in a period.
+            at_most: how many of the kind are told in a period; one, where some were passed over in that before.
             text: what there is to say of it, for whoever tells later that more like it came.
 
         Returns:
@@ -38,11 +38,12 @@ class Flood:
             kind, text = _OTHERS, f"of more kinds than are told apart, this the last: {text}"
         period = self._periods.get(kind)
         if period is None or now >= period.began + PERIOD:
+            untold = 0 if period is None else period.untold
             self._periods.pop(kind, None)
-            self._periods[kind] = _Period(now, text)
-            return period.untold if period is not None else 0
+            self._periods[kind] = _Period(now, text, goes_on=untold > 0)
+            return untold
         period.text = text
-        if period.told < at_most:
+        if period.told < at_most and not period.goes_on:
             period.told += 1
             return 0
         period.untold += 1
@@ -57,7 +58,7 @@ class Flood:
         over = {k: p for k, p in self._periods.items() if p.untold and now >= p.began + PERIOD}
         for kind, period in over.items():
             del self._periods[kind]
-            self._periods[kind] = _Period(now, period.text)
+            self._periods[kind] = _Period(now, period.text, goes_on=True)
         return [(period.text, period.untold) for period in over.values()]
 
     def next_untold(self) -> float | None:
@@ -77,10 +78,11 @@ class Flood:
 class _Period:
     """What became of one kind since it was told."""
 
-    __slots__ = ("began", "text", "told", "untold")
+    __slots__ = ("began", "goes_on", "text", "told", "untold")
 
-    def __init__(self, began: float, text: str) -> None:
+    def __init__(self, began: float, text: str, *, goes_on: bool = False) -> None:
         self.began = began
         self.text = text
+        self.goes_on = goes_on  # a flood of the period before: it is told of once a period
         self.told = 1
         self.untold = 0

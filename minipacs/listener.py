@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -153,7 +154,7 @@ class Listener:
     @property
     def associations(self) -> AssociationsStatus:
         """The associations that are open, and those that ended since the start."""
-        now = asyncio.get_running_loop().time()
+        now = monotonic()  # the clock of the event loop, here also for who asks from another thread
         open_ones = sorted(self._associations, key=lambda connection: connection.started)
         return AssociationsStatus(
             open=tuple(open_association(one, now) for one in open_ones),

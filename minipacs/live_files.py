@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from minipacs.errors import FileError
 from minipacs.file_watch import TELLS_CLOSE, Change, FileWatch
-from minipacs.writers import is_open_for_writing
+from minipacs.writers import is_open_for_writing, writer_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +60,7 @@ class LiveFiles(ABC, Generic[V]):
 
     Args:
         paths: the files.
+        error: what is raised of them.
         confirmation: seconds for which what is doubtful has to last before it counts.
 
     Attributes:
@@ -72,9 +73,10 @@ class LiveFiles(ABC, Generic[V]):
 
     current: V
 
-    def __init__(self, paths: Sequence[Path], confirmation: float = CONFIRMATION) -> None:
+    def __init__(self, paths: Sequence[Path], error: type[FileError], confirmation: float = CONFIRMATION) -> None:
         self.watch_error: OSError | None = None
         self._paths = paths
+        self._error = error
         self._confirmation = confirmation
         self._faults: tuple[str, ...] = ()
         self._orders: queue.SimpleQueue[object] = queue.SimpleQueue()
@@ -87,13 +89,14 @@ class LiveFiles(ABC, Generic[V]):
             self._watch.start()
         except OSError as error:
             self._lose_watch(error)
-        try:
-            self.current = self._read()
-        except FileError as error:
-            if not self._can_begin_without():
-                self._watch.stop()
-                raise
-            self._faults = error.faults
+        seen = self._look()
+        if not isinstance(seen, FileError):
+            self.current = seen
+        elif self._can_begin_without():
+            self._faults = seen.faults
+        else:
+            self._watch.stop()
+            raise seen
         self._begun(self._faults)
         self._thread.start()
         return self
@@ -185,10 +188,20 @@ class LiveFiles(ABC, Generic[V]):
         return tuple(map(_stamp_of, self._paths))
 
     def _look(self) -> V | FileError:
+        """Return what the files say, or why it is not to be taken: what is still written is no one's table yet."""
+        before = self._stamp()
         try:
-            return self._read()
+            seen = self._read()
         except FileError as error:
             return error
+        for path in self._paths:
+            if (process := writer_of(path)) is not None:
+                rule = f"{path}: file: must be closed by whoever writes it, not open for writing in process {process}"
+                return self._error([rule], is_passing=True)
+        if before != self._stamp():
+            rule = f"{self._paths[0]}: file: must stay as it is while it is read"
+            return self._error([rule], is_passing=True)
+        return seen
 
     def _take_up(self, seen: V | FileError, is_certain: bool, is_whole: bool = False) -> bool:
         """Act on what was seen; False when that is doubtful and has to last first.

@@ -99,7 +99,7 @@ class LiveTLS(LiveFiles[Credentials]):
     def __init__(self, tls: TLS, told: Callable[[Renewal], None]) -> None:
         assert tls.certificate is not None
         assert tls.key is not None
-        super().__init__([tls.certificate, tls.key, *tls.trusted], _CONFIRMATION)
+        super().__init__([tls.certificate, tls.key, *tls.trusted], SettingsError, _CONFIRMATION)
         self._tls = tls
         self._certificate = tls.certificate
         self._told = told
@@ -124,12 +124,10 @@ class LiveTLS(LiveFiles[Credentials]):
         )
 
     def _read(self) -> Credentials:
-        before = self._digest()
+        digest = self._digest()
         context = server_context(self._tls)
         certificate = of_pem(read_bytes(self._certificate, SettingsError))
-        if self._digest() != before:
-            raise SettingsError([f"{self._certificate}: file: must stay as it is while it is read"])
-        return Credentials(context, certificate, before)
+        return Credentials(context, certificate, digest)
 
     def _digest(self) -> bytes:
         digests = (sha256(read_bytes(path, SettingsError)).digest() for path in self._paths)

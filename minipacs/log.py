@@ -9,13 +9,17 @@ from typing import Any
 
 import msgspec
 
+from minipacs.escape import escape
 from minipacs.timestamp import rfc3339
 
 _COLOURS = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m"}
 
 
 class TextFormatter(logging.Formatter):
-    """One line a record: local time, level, text; coloured by level on a terminal."""
+    """One line a record: local time, level, text; coloured by level on a terminal.
+
+    What a record has besides, such as a traceback, stands in lines behind it that begin with two spaces.
+    """
 
     def __init__(self, *, colour: bool) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s")
@@ -26,6 +30,10 @@ class TextFormatter(logging.Formatter):
         line = super().format(record)
         colour = _COLOURS.get(record.levelno) if self._colour else None
         return f"{colour}{line}\x1b[0m" if colour else line
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is that of logging
+        """Return the traceback, whose lines cannot be taken for records."""
+        return "\n".join(f"  {line}" for line in _escaped(super().formatException(ei)))
 
 
 class JSONFormatter(logging.Formatter):
@@ -45,7 +53,7 @@ class JSONFormatter(logging.Formatter):
         if fields is None:
             line["message"] = record.getMessage()
             if record.exc_info:
-                line["exception"] = self.formatException(record.exc_info)
+                line["exception"] = "\n".join(_escaped(self.formatException(record.exc_info)))
         else:
             line |= fields
         try:
@@ -54,6 +62,11 @@ class JSONFormatter(logging.Formatter):
             import json
 
             return json.dumps(line, separators=(",", ":"))
+
+
+def _escaped(traceback: str) -> list[str]:
+    """Return its lines, safe to show: an exception may hold in its words what a peer sent."""
+    return [escape(line) for line in traceback.split("\n")]
 
 
 def configure(log_format: str, *, debug: bool) -> None:

@@ -44,7 +44,7 @@ def _section(name: str, value: str) -> list[str]:
 def system_as_text(system: System) -> str:
     """Return who an Orthanc is, and a line for each of its settings that REST shows."""
     lines = [f"{escape(system.name) or 'Orthanc'}: {escape(system.ae_title)} on DICOM port {system.port}"]
-    width = max(map(len, system.settings))
+    width = max(len(escape(name)) for name in system.settings)
     for name, value in system.settings.items():
         text = value if isinstance(value, str) else json.dumps(value)
         lines.append(f"  {escape(name).ljust(width)}  {escape(text)}".rstrip())
@@ -53,7 +53,7 @@ def system_as_text(system: System) -> str:
 
 
 def check_as_json(url: str, system: System, name: str | None, outcome: str, words: Diagnosis) -> str:
-    """Return what a check found as one JSON object, in ASCII: Orthanc's settings are as it sent them."""
+    """Return what a check found as one JSON object; texts in Orthanc's settings are escaped, for `jq -r` shows them."""
     return json.dumps(
         {
             "url": url,
@@ -62,7 +62,16 @@ def check_as_json(url: str, system: System, name: str | None, outcome: str, word
             "code": words.code,
             "reason": words.reason,
             "fix": words.fix or None,
-            "settings": dict(system.settings),
+            "settings": _escaped(system.settings),
         },
         separators=(",", ":"),
     )
+
+
+def _escaped(value: object) -> object:
+    """Return a value of JSON with each text in it safe to show, the names in objects too."""
+    if isinstance(value, str):
+        return escape(value)
+    if isinstance(value, dict):
+        return {escape(name): _escaped(inner) for name, inner in value.items()}
+    return [_escaped(inner) for inner in value] if isinstance(value, list) else value

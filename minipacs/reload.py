@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from minipacs.errors import PeerTableError
 from minipacs.live_files import LiveFiles
 from minipacs.node_status import ReloadResult, TableReload, changes_as_text
 from minipacs.peers import PeerTable, counted
@@ -64,7 +65,7 @@ class LivePeerTable(LiveFiles[PeerTable]):
     """
 
     def __init__(self, path: Path, told: Callable[[Reload], None]) -> None:
-        super().__init__([path])
+        super().__init__([path], PeerTableError)
         self.current = PeerTable()
         self._path = path
         self._told = told

@@ -50,11 +50,15 @@ class Authority:
         *names: str,
         valid: tuple[timedelta, timedelta] = (-_DAY, 30 * _DAY),
         usage: Sequence[x509.ObjectIdentifier] = _BOTH,
+        subject: str = "",
     ) -> Identity:
-        """A certificate for host names and IP addresses; *valid* from and until, seen from now."""
+        """A certificate for host names and IP addresses; *valid* from and until, seen from now.
+
+        Its *subject* is the first of them unless told otherwise.
+        """
         names = names or ("127.0.0.1", "localhost", "::1")
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_name(names[0]), self._name, key.public_key(), valid)
+        builder = _builder(_name(subject or names[0]), self._name, key.public_key(), valid)
         builder = builder.add_extension(x509.SubjectAlternativeName([_san(name) for name in names]), critical=False)
         builder = builder.add_extension(x509.ExtendedKeyUsage(usage), critical=False)
         number = next(_numbers)

@@ -33,7 +33,7 @@ UTC = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 ASSOCIATE_AC, ABORT = 0x02, 0x07
 
-PLAIN = {"tls": False, "tls_name": None}
+PLAIN: dict[str, object] = {"tls": False, "tls_name": None, "certificate": []}
 
 Done = subprocess.CompletedProcess[str]
 

@@ -56,6 +56,9 @@ def test_the_first_few_of_a_kind_may_be_told_each() -> None:
     flood = Flood()
     assert [flood.take("a", START + number, at_most=3) for number in range(5)] == [0, 0, 0, None, None]
     assert flood.take("a", START + PERIOD, at_most=3) == 2
+    assert flood.take("a", START + PERIOD + 1, at_most=3) is None, "it goes on: one line a period"
+    assert flood.take("a", START + 2 * PERIOD, at_most=3) == 1
+    assert [flood.take("a", START + 3 * PERIOD + number, at_most=3) for number in range(4)] == [0, 0, 0, None]
 
 
 def test_what_was_passed_over_is_told_without_another_event() -> None:

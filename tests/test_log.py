@@ -119,6 +119,20 @@ def test_an_exception_is_one_line_of_json() -> None:
     assert str(read["exception"]).endswith("RuntimeError: broken\nrule")
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_exception_cannot_look_like_another_record(form: str) -> None:
+    made = record(logging.ERROR, "an admission rule failed")
+    try:
+        raise RuntimeError("broken\n2026-01-01 00:00:00,000 INFO    forged\x1b[2J\u202e")
+    except RuntimeError:
+        made.exc_info = sys.exc_info()
+    shown = TextFormatter(colour=False).format(made) if form == "text" else str(in_json(made)["exception"])
+    assert shown.isascii()
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert r"forged\x1b[2J\u202e" in shown
+    assert form == "json" or all(line.startswith("  ") for line in shown.split("\n")[1:])
+
+
 @bounded
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_is_one_line_of_json_and_read_back(text: str) -> None:

@@ -511,12 +511,55 @@ def test_a_file_in_a_new_folder_that_is_written_slowly_is_read_when_it_is_closed
     assert set(seen) <= {("a", "b"), ("c", "d", "e")}
 
 
-def test_a_file_that_its_writer_never_closes_is_read_after_a_while(tmp_path: Path) -> None:
+def is_written(path: Path, process: int) -> str:
+    return f"{path}: file: must be closed by whoever writes it, not open for writing in process {process}"
+
+
+@pytest.mark.skipif(not TELLS_CLOSE, reason="only Linux tells who has a file open for writing")
+@pytest.mark.parametrize("asks", [False, True], ids=["patience", "SIGHUP"])
+def test_a_file_that_its_writer_does_not_close_is_not_taken_and_that_is_told(asks: bool, tmp_path: Path) -> None:
+    path = plain(tmp_path)
+    path.write_text(text_of("a"))
+    with following(path) as followed, sampled(followed) as seen:
+        with path.open("w") as file:
+            file.write(text_of("b"))
+            file.flush()
+            if asks:
+                followed.live.reload()
+            assert followed.next(within=PATIENCE).faults == (is_written(path, os.getpid()),)
+            dawdle(1.5)
+            assert followed.names == ("a",)
+            assert not followed.has_more_to_tell
+            file.write('allow_from = ["10.0.0.0/8"]\n')
+        followed.takes_up("b", within=PATIENCE)
+    assert seen == [("a",), ("b",)]
+
+
+@pytest.mark.skipif(not TELLS_CLOSE, reason="only Linux tells who has a file open for writing")
+def test_a_file_that_is_written_does_not_start(tmp_path: Path) -> None:
+    path = plain(tmp_path)
+    writer = subprocess.Popen(
+        ["sh", "-c", f"exec 3>{path}; echo '{text_of('a')}' >&3; echo; read _"], stdin=-1, stdout=-1
+    )
+    try:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        with pytest.raises(PeerTableError) as raised, LivePeerTable(path, print):
+            pytest.fail("it started")
+        assert raised.value.faults == (is_written(path, writer.pid),)
+    finally:
+        writer.communicate()
+
+
+def test_a_file_whose_writer_is_not_seen_is_read_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one on another machine, over the network."""
+    monkeypatch.setattr(live_files, "writer_of", lambda _: None)
     path = plain(tmp_path)
     path.write_text(text_of("a"))
     with following(path) as followed, path.open("w") as file:
         file.write(text_of("b"))
         file.flush()
+        touched(path)
         followed.takes_up("b", within=PATIENCE)
 
 
@@ -1039,16 +1082,6 @@ def test_half_of_what_one_writes_does_not_count_though_another_meddles(
         followed.takes_up("b", within=PATIENCE)
         assert [str(network) for network in followed.live.current["b"].allow_from] == ["10.0.0.0/8"]
     assert seen == [("a",), ("b",)]
-
-
-def test_a_writer_that_never_closes_is_not_waited_for_forever(tmp_path: Path) -> None:
-    path = plain(tmp_path)
-    path.write_text(text_of("a"))
-    with following(path) as followed, path.open("w") as file:
-        file.write(text_of("b"))
-        file.flush()
-        touched(path)
-        followed.takes_up("b", within=PATIENCE)
 
 
 def test_whoever_has_a_file_open_for_writing_is_known(tmp_path: Path) -> None:

@@ -51,11 +51,11 @@ def keys(line: str) -> list[str]:
     [
         (
             Peer("orthanc", "ORTHANC", "127.0.0.1", 4242, ("127.0.0.1", "fd00::/8")),  # type: ignore[arg-type]
-            '{"name":"orthanc","ae_title":"ORTHANC","host":"127.0.0.1","port":4242,"allow_from":["127.0.0.1","fd00::/8"],"tls":false,"tls_name":null}',
+            '{"name":"orthanc","ae_title":"ORTHANC","host":"127.0.0.1","port":4242,"allow_from":["127.0.0.1","fd00::/8"],"tls":false,"tls_name":null,"certificate":[]}',
         ),
         (
             Peer("ws", 'A"B'),
-            r'{"name":"ws","ae_title":"A\"B","host":null,"port":null,"allow_from":[],"tls":false,"tls_name":null}',
+            r'{"name":"ws","ae_title":"A\"B","host":null,"port":null,"allow_from":[],"tls":false,"tls_name":null,"certificate":[]}',
         ),
     ],
 )

@@ -65,7 +65,9 @@ def test_orthanc_by_tls_takes_the_files_from_where_it_is_started(tmp_path: Path)
     variables = {"MINIPACS_TLS_PORT": str(port)}
     with Orthanc(tmp_path / "o", config=config, minipacs_port=0, cwd=tmp_path, variables=variables) as orthanc:
         peer = {"ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port, "tls": True}
-        with serving(tmp_path, table({"name": "orthanc"} | peer), "--config", "conf/minipacs.toml") as node:
+        with serving(
+            tmp_path, table({"name": "orthanc"} | peer), "--config", "conf/minipacs.toml", "--port", str(port)
+        ) as node:
             assert node.echo("orthanc")["outcome"] == "success"
             assert orthanc.echo("minipacs") == (200, "{}")
             assert node.wait_for("association", 1)["outcome"] == "released"

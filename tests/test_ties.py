@@ -267,6 +267,16 @@ def test_nothing_is_said_to_one_with_another_certificate(tie: str, world: World)
     assert record.calling_ae_title is None
 
 
+def test_what_its_certificate_says_is_escaped_once(world: World) -> None:
+    odd = world.ours.issue("127.0.0.1", subject="a\x1b[2J")
+    with peer_showing(world, odd) as node:
+        peer = Peer("", "FAKE", "127.0.0.1", node.port, tls=True, certificate=("CN=another",))
+        assert rf"{print_of(odd)} (CN=a\x1b[2J)" in echo(peer, "US", tls=shows(world, world.peer)).reason
+    with node_for(world, "CN=another") as node:
+        echo(caller(node), "ECHOSCU", tls=shows(world, odd))
+        assert rf"{print_of(odd)} (CN=a\x1b[2J)" in (last(node).reason or "")
+
+
 def test_the_command_looks_at_the_tie(world: World, tmp_path: Path) -> None:
     (tmp_path / "conf").mkdir()
     tls: TLS = world.ours.settings(world.peer)
