@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from minipacs.wire.associate import AssociateRQ
 
 _BACKLOG = 512
+_OF_NOBODY = frozenset({"tls-inbound.closed", "tls-inbound.crowded", "tls-inbound.silence"})
 _AT_ONCE = 10  # lines a minute of one address, of those who are not admitted; the rest is counted
 
 logger = logging.getLogger("minipacs")
@@ -273,9 +274,10 @@ class Listener:
         """Return how many like it were passed over lately, in words, or None when this one is passed over too.
 
         Whoever is not admitted may call under ever new titles: its address tells what is alike, and the first lines
-        are told, for who mends a peer tries again and again.
+        are told, for who mends a peer tries again and again. No DICOM and handshakes that lead nowhere are nobody's.
         """
-        if record.calling_ae_title is None and not record.code.startswith("tls-"):
+        is_nobodys = not record.code.startswith("tls-") or record.code in _OF_NOBODY
+        if record.calling_ae_title is None and is_nobodys:
             return self._log.passed_over((record.code, record.address), str(record))
         return self._log.passed_over((record.peer, record.address), str(record), _AT_ONCE)
 

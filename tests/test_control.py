@@ -424,7 +424,7 @@ def test_a_folder_that_is_not_ours_alone_is_refused_and_the_node_runs(
     with serving(tmp_path, table(CT1)) as node:
         (warning,) = warnings(node)
         assert warning.startswith(f"{NO_SOCKET}: {words.format(folder=folder)}")
-        assert node.events("listening")
+        node.wait_for("listening", 1)
         assert running_node("127.0.0.1", node.port) is None
         echo_as(node, "CT1")
         assert node.wait_for("association", 1)["outcome"] == "released"
