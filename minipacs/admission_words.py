@@ -46,19 +46,12 @@ def explain_admission(
     cause = admission.cause
     if cause == "admission.calling-ae-title" and broken_rule(calling) is not None:
         cause = "admission.unusable-ae-title"
-    called = escape(request.called_ae_title)
-    near = admission.near_miss
-    is_usable = broken_rule(request.called_ae_title) is None
-    peer = admission.peer
+    near, peer = admission.near_miss, admission.peer
     return diagnose(
         cause,
-        calling=escape(calling) or "a peer without an AE title",
-        called=called or "by a blank title",
-        rename=f"; or give this node the title {called} (--ae-title)" if is_usable else "",
         near=near,
         ae_title=settings.ae_title,
         name=peer.name if peer else symbol(calling),
-        quoted=quoted(escape(calling)),
         target=target(calling, address),
         near_miss=f"; it differs from {near} in capitals only" if near else "",
         detail=escape(str(admission.error)) if admission.error else shown(certificate) if certificate else "",
@@ -66,6 +59,7 @@ def explain_admission(
         at_tls=f" on port {tls_port}" if tls_port else ", once this node has port under [tls] in minipacs.toml",
         peers=settings.peers_option,
         held=held,
+        **_facts_of_titles(request),
         **_facts_of_address(address, peer.allow_from if peer else ()),
     )
 
@@ -73,6 +67,17 @@ def explain_admission(
 def explain_refusal(address: str, settings: Settings) -> Diagnosis:
     """Return the words for a connection from an *address* that the node does not take."""
     return diagnose("inbound.address", **_facts_of_address(address, settings.allow_from))
+
+
+def _facts_of_titles(request: AssociateRQ) -> dict[str, object]:
+    calling, called = escape(request.calling_ae_title), escape(request.called_ae_title)
+    is_usable = broken_rule(request.called_ae_title) is None
+    return {
+        "calling": calling or "a peer without an AE title",
+        "quoted": quoted(calling),
+        "called": called or "by a blank title",
+        "rename": f"; or give this node the title {called} (--ae-title)" if is_usable else "",
+    }
 
 
 def _facts_of_address(address: str, networks: Iterable[Network]) -> dict[str, object]:

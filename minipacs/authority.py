@@ -131,14 +131,14 @@ def hosts_of(certificate: x509.Certificate) -> tuple[str, ...]:
     return tuple(str(name.value) for name in names if isinstance(name, x509.DNSName | x509.IPAddress))
 
 
-def fingerprint(certificate: x509.Certificate) -> str:
-    """Return ``sha256:`` and the SHA-256 of its DER in hexadecimal."""
-    return f"sha256:{certificate.fingerprint(SHA256()).hex()}"
-
-
 def key_as_pem(key: PrivateKey) -> bytes:
     """Return the key in PKCS #8, without a password: nobody is there to type it when a node starts."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def certificate_as_der(certificate: x509.Certificate) -> bytes:
+    """Return the certificate in DER."""
+    return certificate.public_bytes(Encoding.DER)
 
 
 def certificate_as_pem(certificate: x509.Certificate) -> bytes:

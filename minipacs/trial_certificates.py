@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import Struct
 
 from minipacs import authority
+from minipacs.certificate import fingerprint
 from minipacs.errors import CertificateError
 from minipacs.escape import escape
 from minipacs.key_privacy import check_privacy
@@ -201,7 +202,7 @@ class _Workshop:
             key_path,
             action,
             is_key_written,
-            authority.fingerprint(certificate),
+            fingerprint(authority.certificate_as_der(certificate)),
             tuple(map(escape, authority.hosts_of(certificate))),
             certificate.not_valid_before_utc,
             certificate.not_valid_after_utc,

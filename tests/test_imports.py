@@ -145,7 +145,7 @@ ARROWS = {
         "errors escape names tracing.dump tracing.fields tracing.items wire.associate wire.header wire.items wire.pdu"
     ),
     "tracing.transcript": ("echo_callbacks tracing.dump tracing.negotiation wire.associate wire.association wire.pdu"),
-    "trial_certificates": "authority errors escape key_privacy new_files toml_file",
+    "trial_certificates": "authority certificate errors escape key_privacy new_files toml_file",
     "turns": "",
     "verdict": "echo_result leg",
     "wire": "",
