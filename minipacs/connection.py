@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     from minipacs.wire.association import Direction
     from minipacs.wire.indications import Indication
 
+_AWAITING = State.Sta2  # bound once, as in the engine
 _ENDED = frozenset({State.Sta1, State.Sta13})
 _RELEASING = frozenset({State.Sta8, State.Sta9, State.Sta12})
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """The acceptor's side of one connection."""
 
     def __init__(self, listening: Listening[Connection]) -> None:
@@ -86,13 +87,24 @@ class Connection(asyncio.Protocol):
         self._watch_until(self.started + self._timeouts.request)
         self._listening.opened(self)
 
+    def get_buffer(self, _: int) -> memoryview:
+        """Lend the one buffer of all connections; the loop fills it and hands it back at once.
+
+        For a chunk of its own each time, asyncio takes 256 KiB and gives them back: 15 µs of an echo.
+        """
+        return self._listening.buffer
+
+    def buffer_updated(self, length: int) -> None:
+        """Take what came."""
+        self.data_received(bytes(self._listening.buffer[:length]))
+
     def data_received(self, data: bytes) -> None:
         """Let the engine read, answer what it tells, and set the next deadline."""
-        acknowledge_at_once(self._socket)
         self._bytes_came = True
         self._association.receive_data(data)
-        self._go_on()
-        unfinished = self._unfinished + len(data) if self._association.state is State.Sta2 else 0
+        if not self._go_on():
+            acknowledge_at_once(self._socket)
+        unfinished = self._unfinished + len(data) if self._association.state is _AWAITING else 0
         if unfinished != self._unfinished:
             self._unfinished = unfinished
             self._listening.holds(self, unfinished)
@@ -149,13 +161,16 @@ class Connection(asyncio.Protocol):
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _go_on(self) -> None:
+    def _go_on(self) -> bool:
+        """Respond to what came; whether anything was sent."""
         while (indication := self._association.next_indication()) is not None:
             self._respond(indication)
-        self._flush()
+        has_sent = self._flush()
         self._set_deadline()
+        return has_sent
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
+        """Send what there is to send; whether there was any."""
         assert self._transport is not None
         data = self._association.data_to_send()
         if data and not self._transport.is_closing():
@@ -165,6 +180,7 @@ class Connection(asyncio.Protocol):
                 self._end(AssociationOutcome.ABORTED, self._diagnose("inbound.aborted-first"))
             self._end(AssociationOutcome.CLOSED, self._diagnose("inbound.cut-short"))
             self._transport.close()
+        return bool(data)
 
     def _respond(self, indication: Indication) -> None:
         if isinstance(indication, Message):
@@ -251,7 +267,7 @@ class Connection(asyncio.Protocol):
         """Set the deadline that the state calls for, after bytes came or something was sent."""
         state = self._association.state
         now = self._loop.time()
-        if state is State.Sta2:
+        if state is _AWAITING:
             return  # ARTIM runs from the connection on, however the bytes of the request trickle in
         if state in _ENDED:
             if not self._is_closing:  # ARTIM again; what else comes does not put it off

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from minipacs.wire.associate import AssociateRQ
 
 _BACKLOG = 512
+_CHUNK = 1 << 16  # bytes that are taken at once
 _OF_NOBODY = frozenset({"tls-inbound.closed", "tls-inbound.crowded", "tls-inbound.silence"})
 _AT_ONCE = 10  # lines a minute of one address, of those who are not admitted; the rest is counted
 
@@ -73,6 +74,7 @@ class Listener:
         self.timeouts = settings.timeouts
         self.limits = settings.limits
         self.watch = watch
+        self.buffer = memoryview(bytearray(_CHUNK))
         self._settings = settings
         self._peers = peers
         self._on_end = on_end

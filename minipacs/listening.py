@@ -28,8 +28,13 @@ class Watch(Protocol):
 
 
 class Listening(Protocol[C_contra]):
-    """What a connection needs of whoever listens."""
+    """What a connection needs of whoever listens.
 
+    Attributes:
+        buffer: where bytes arrive that are copied before the next ones come.
+    """
+
+    buffer: memoryview
     timeouts: Timeouts
     limits: Limits
     port: int | None

@@ -126,6 +126,7 @@ class Requestor:
         """
         assert self._socket is not None
         deadline = perf_counter() + timeout
+        has_come = False
         while True:
             self._send()
             indication = self.association.next_indication()
@@ -135,7 +136,10 @@ class Requestor:
             remaining = deadline - perf_counter()
             if remaining <= 0:
                 raise TimeoutError
+            if has_come:  # and is not whole: the rest may wait for our acknowledgement
+                acknowledge_at_once(self._socket)
             self._receive(remaining)
+            has_come = True
 
     def close(self) -> None:
         """Send what there is to send, and close."""
@@ -183,7 +187,6 @@ class Requestor:
             data = b""
         if data:
             self.has_received = True
-            acknowledge_at_once(self._socket)
             self.association.receive_data(data)
         else:
             self.association.connection_closed()

@@ -7,7 +7,7 @@ by hand: through a data set object one echo costs twenty times as much.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -42,9 +42,11 @@ _MESSAGE_ID = 0x0110
 _MESSAGE_ID_BEING_RESPONDED_TO = 0x0120
 _COMMAND_DATA_SET_TYPE = 0x0800
 _STATUS = 0x0900
+_US = frozenset({_COMMAND_FIELD, _MESSAGE_ID, _MESSAGE_ID_BEING_RESPONDED_TO, _COMMAND_DATA_SET_TYPE, _STATUS})
 
 _ELEMENT = struct.Struct("<HHI")
 _US_ELEMENT = struct.Struct("<HHIH")
+_UL_ELEMENT = struct.Struct("<HHII")
 
 
 class CommandSet(Struct, frozen=True, kw_only=True):
@@ -67,8 +69,9 @@ class CommandSet(Struct, frozen=True, kw_only=True):
         elements = b""
         if self.affected_sop_class_uid is not None:
             uid = self.affected_sop_class_uid.encode("latin-1")
-            uid += bytes(len(uid) % 2)
-            elements += _ELEMENT.pack(0, _AFFECTED_SOP_CLASS_UID, len(uid)) + uid
+            if len(uid) % 2:
+                uid += b"\0"
+            elements = _ELEMENT.pack(0, _AFFECTED_SOP_CLASS_UID, len(uid)) + uid
         for element, value in (
             (_COMMAND_FIELD, self.command_field),
             (_MESSAGE_ID, self.message_id),
@@ -78,33 +81,33 @@ class CommandSet(Struct, frozen=True, kw_only=True):
         ):
             if value is not None:
                 elements += _US_ELEMENT.pack(0, element, 2, value)
-        return _ELEMENT.pack(0, _GROUP_LENGTH, 4) + struct.pack("<I", len(elements)) + elements
+        return _UL_ELEMENT.pack(0, _GROUP_LENGTH, 4, len(elements)) + elements
 
     @classmethod
     def decode(cls, data: bytes, observe: Observe) -> CommandSet:
         """Read a whole command set; PDUError when it is none, or has an unknown command field."""
         elements = _read_elements(data, observe)
-        command_field = _read_us(elements, _COMMAND_FIELD)
+        command_field = elements.get(_COMMAND_FIELD)
         if command_field is None:
             raise PDUError("command set without a command field")
         if command_field not in _COMMAND_FIELDS:
             raise PDUError(f"unknown command field 0x{command_field:04X}")
-        data_set_type = _read_us(elements, _COMMAND_DATA_SET_TYPE)
+        data_set_type = elements.get(_COMMAND_DATA_SET_TYPE)
         if data_set_type is None:
             observe("command set without a data set type: taken as without a data set")
         uid = elements.get(_AFFECTED_SOP_CLASS_UID)
         if uid is None and command_field == C_ECHO_RQ:
             observe("C-ECHO-RQ without an affected SOP class UID")
-        has_data_set = data_set_type not in {None, NO_DATA_SET}
+        has_data_set = data_set_type is not None and data_set_type != NO_DATA_SET
         if has_data_set and command_field == C_ECHO_RQ:
             observe("C-ECHO-RQ with a data set")
         return cls(
             command_field=command_field,
             affected_sop_class_uid=None if uid is None else read_uid(uid, _ignore),
-            message_id=_read_us(elements, _MESSAGE_ID),
-            message_id_being_responded_to=_read_us(elements, _MESSAGE_ID_BEING_RESPONDED_TO),
+            message_id=elements.get(_MESSAGE_ID),
+            message_id_being_responded_to=elements.get(_MESSAGE_ID_BEING_RESPONDED_TO),
             has_data_set=has_data_set,
-            status=_read_us(elements, _STATUS),
+            status=elements.get(_STATUS),
         )
 
 
@@ -123,26 +126,35 @@ def response(request: CommandSet, status: int) -> CommandSet:
     )
 
 
-def _read_elements(data: bytes, observe: Observe) -> dict[int, bytes]:
-    elements: dict[int, bytes] = {}
-    position = 0
-    while position < len(data):
-        if position + 8 > len(data):
+def _read_elements(data: bytes, observe: Observe) -> dict[int, Any]:
+    """Return the elements by their numbers: integers those that are of VR US, bytes the others."""
+    elements: dict[int, Any] = {}
+    position, size, previous = 0, len(data), -1
+    is_ordered = True
+    while position < size:
+        start = position + 8
+        if start > size:
             raise PDUError("an element of the command set is cut short")
         group, element, length = _ELEMENT.unpack_from(data, position)
-        end = position + 8 + length
+        position = start + length
         if group != 0:
             raise PDUError(f"element ({group:04X},{element:04X}) in a command set")
-        if end > len(data):
-            raise PDUError(
-                f"element (0000,{element:04X}) announces {length} bytes, {len(data) - position - 8} are there"
-            )
-        if element in elements:
-            observe(f"element (0000,{element:04X}) twice in the command set")
-        elements[element] = data[position + 8 : end]
-        position = end
-    _check_group_length(elements.get(_GROUP_LENGTH), len(data), observe)
-    if list(elements) != sorted(elements):
+        if position > size:
+            raise PDUError(f"element (0000,{element:04X}) announces {length} bytes, {size - start} are there")
+        if element <= previous:
+            if element in elements:
+                observe(f"element (0000,{element:04X}) twice in the command set")
+            is_ordered = is_ordered and element == previous
+        value = data[start:position]
+        if element in _US:
+            if length != 2:
+                raise PDUError(f"element (0000,{element:04X}) of {length} bytes, not 2")
+            elements[element] = int.from_bytes(value, "little")
+        else:
+            elements[element] = value
+        previous = element
+    _check_group_length(elements.get(_GROUP_LENGTH), size, observe)
+    if not is_ordered:
         observe("elements of the command set out of order")
     return elements
 
@@ -152,15 +164,6 @@ def _check_group_length(value: bytes | None, length: int, observe: Observe) -> N
         observe("command set without a group length")
     elif int.from_bytes(value, "little") != length - 8 - len(value):
         observe("wrong group length in the command set")
-
-
-def _read_us(elements: dict[int, bytes], element: int) -> int | None:
-    value = elements.get(element)
-    if value is None:
-        return None
-    if len(value) != 2:
-        raise PDUError(f"element (0000,{element:04X}) of {len(value)} bytes, not 2")
-    return int.from_bytes(value, "little")
 
 
 def _ignore(_: str) -> None:

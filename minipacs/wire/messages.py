@@ -40,7 +40,7 @@ class MessageAssembler:
     def __init__(self, command_set_limit: int) -> None:
         self._limit = command_set_limit
         self._context_id: int | None = None
-        self._fragments = bytearray()
+        self._fragments = bytearray()  # of a command set that came in several; not a list, for they may be empty
         self._command: CommandSet | None = None
 
     @property
@@ -50,7 +50,7 @@ class MessageAssembler:
 
     def add(self, pdv: PDV, observe: Observe) -> Message | None:
         """Take the next fragment; return the message that it completes. PDUError when it does not fit."""
-        if self._context_id not in {None, pdv.context_id}:
+        if self._context_id is not None and self._context_id != pdv.context_id:
             raise PDUError(f"a message on context {self._context_id} goes on on context {pdv.context_id}")
         if pdv.is_command != (self._command is None):
             raise PDUError("command fragment inside a data set" if pdv.is_command else "data set without a command")
@@ -64,10 +64,14 @@ class MessageAssembler:
     def _add_command_fragment(self, pdv: PDV, observe: Observe) -> Message | None:
         if len(self._fragments) + len(pdv.data) > self._limit:
             raise PDUError(f"command set of more than {self._limit} bytes")
-        self._fragments += pdv.data
         if not pdv.is_last:
+            self._fragments += pdv.data
             return None
-        command = CommandSet.decode(bytes(self._fragments), observe)
+        data = pdv.data
+        if self._fragments:
+            data = bytes(self._fragments + data)
+            self._fragments.clear()
+        command = CommandSet.decode(data, observe)
         if not command.has_data_set:
             return self._complete(command)
         self._command = command
@@ -77,7 +81,6 @@ class MessageAssembler:
         assert self._context_id is not None
         message = Message(self._context_id, command)
         self._context_id, self._command = None, None
-        self._fragments.clear()
         return message
 
 
@@ -86,16 +89,13 @@ def fragment(context_id: int, command: CommandSet, maximum_length: int) -> list[
     data = command.encode()
     # A fragment has an even number of bytes (PS3.8 §E.1).
     step = (maximum_length - _PDV_OVERHEAD) // 2 * 2 if maximum_length else len(data)
+    if len(data) <= step:
+        return [_of_command(context_id, data, is_last=True)]
     return [
-        PDataTF(
-            (
-                PDV(
-                    context_id,
-                    is_command=True,
-                    is_last=start + step >= len(data),
-                    data=data[start : start + step],
-                ),
-            )
-        )
+        _of_command(context_id, data[start : start + step], is_last=start + step >= len(data))
         for start in range(0, len(data), step)
     ]
+
+
+def _of_command(context_id: int, data: bytes, is_last: bool) -> PDataTF:
+    return PDataTF((PDV(context_id, True, is_last, data),))

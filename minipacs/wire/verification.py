@@ -34,6 +34,7 @@ TRANSFER_SYNTAXES = {
 """The transfer syntaxes that we accept, by the names that our command line has for them."""
 
 _ACCEPTED = frozenset(TRANSFER_SYNTAXES.values())
+_OURS = frozenset({VERIFICATION, None})  # a C-ECHO-RQ that does not say means ours
 
 # Results of a presentation context (PS3.8 Table 9-18).
 _ACCEPTANCE = 0
@@ -99,6 +100,6 @@ def answer(command: CommandSet) -> CommandSet | None:
 def _status(command: CommandSet) -> int:
     if command.command_field != C_ECHO_RQ:
         return UNRECOGNIZED_OPERATION
-    if command.affected_sop_class_uid not in {VERIFICATION, None}:
+    if command.affected_sop_class_uid not in _OURS:
         return SOP_CLASS_NOT_SUPPORTED
     return SUCCESS
