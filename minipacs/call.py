@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from minipacs.certificate import described, is_of
-from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis, diagnose, quoted, symbol
 from minipacs.echo_callbacks import EchoCallbacks
 from minipacs.echo_result import EchoResult, Outcome
 from minipacs.errors import PDUError
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
 
+    from minipacs.diagnosis import Diagnosis
     from minipacs.peers import Peer
     from minipacs.wire.associate import AssociateRQ
     from minipacs.wire.indications import Indication
@@ -226,11 +226,17 @@ class Call:
                     self._association.reply_release()
                     answer = self._requestor.next_indication(self._timeout)
         except TimeoutError:
-            self._observations.append(diagnose("observed.release-unanswered").reason)
+            self._observe("observed.release-unanswered")
         else:
             self._is_released = isinstance(answer, ReleaseRP)
             if not self._is_released:
-                self._observations.append(diagnose("observed.release-otherwise", detail=name_of(answer)).reason)
+                self._observe("observed.release-otherwise", detail=name_of(answer))
+
+    def _observe(self, code: str, **facts: str) -> None:
+        """Keep what the row *code* of the catalogue says of a call that works."""
+        from minipacs.diagnosis import diagnose
+
+        self._observations.append(diagnose(code, **facts).reason)
 
     def _tell_end(self, result: EchoResult) -> None:
         if self._is_released:
@@ -246,13 +252,13 @@ class Call:
         self._times[phase] = (perf_counter() - started) * 1000
 
     def _result(self, count: int, failed: Failed | None) -> EchoResult:
-        diagnosis = self._diagnose(failed) if failed else NOTHING_TO_SAY
+        diagnosis = self._diagnose(failed) if failed else None
         return EchoResult(
             peer=self._peer,
             outcome=failed.outcome if failed else Outcome.SUCCESS,
-            code=diagnosis.code,
-            reason=diagnosis.reason,
-            fix=diagnosis.fix,
+            code=diagnosis.code if diagnosis else "",
+            reason=diagnosis.reason if diagnosis else "",
+            fix=diagnosis.fix if diagnosis else "",
             status=self._telling_status(),
             observations=(*self._requestor.failed_addresses, *self._association.observations, *self._observations),
             requested=count,
@@ -270,6 +276,8 @@ class Call:
         return statuses[-1] if statuses else None
 
     def _diagnose(self, failed: Failed) -> Diagnosis:
+        from minipacs.diagnosis import diagnose, quoted, symbol  # the catalogue is for calls that fail
+
         return diagnose(
             failed.code,
             called=escape(self._peer.ae_title),

@@ -15,7 +15,6 @@ from voluptuous import All, Invalid, MultipleInvalid, Optional, Required
 
 from minipacs import rules, toml_file
 from minipacs.ae_title import significant
-from minipacs.diagnosis import diagnose
 from minipacs.errors import PeerTableError
 from minipacs.escape import escape
 
@@ -199,6 +198,8 @@ def _names(peers: object) -> None:
 
 
 def _unlike(name: str) -> str:
+    from minipacs.diagnosis import diagnose
+
     return diagnose("table.title-twice", near=f"peers.{escape(name)}").reason
 
 

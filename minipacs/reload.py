@@ -66,7 +66,7 @@ class LivePeerTable(LiveFiles[PeerTable]):
 
     def __init__(self, path: Path, told: Callable[[Reload], None]) -> None:
         super().__init__([path], PeerTableError)
-        self.current = PeerTable()
+        self.current = PeerTable.parse(b"")  # imports what reading needs, while there are descriptors for that
         self._path = path
         self._told = told
         self.last_reload = TableReload(time=rfc3339(time()), result="missing")

@@ -10,7 +10,6 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
-import tomli
 from voluptuous import Invalid, Marker, MultipleInvalid, RequiredFieldInvalid, Schema
 
 from minipacs.escape import escape
@@ -18,6 +17,8 @@ from minipacs.escape import escape
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
+
+    import tomli
 
     from minipacs.errors import FileError
 
@@ -133,6 +134,8 @@ def parse(data: bytes, source: str, schema: Callable[[object], Any], error: type
         schema: a rule, as table() gives it.
         error: the exception to raise with every fault.
     """
+    import tomli
+
     check_size(len(data), source, error)
     try:
         text = data.decode().removeprefix("\ufeff")  # Windows editors begin a file with a byte order mark

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -40,6 +41,8 @@ class _LazyGroup(click.Group):
         if name not in _COMMANDS:
             return None
         command: click.Command = import_module(f"minipacs.cli.{name}").command
+        gc.freeze()  # what is imported is no garbage; what the command makes may be
+        gc.enable()
         return command
 
     def resolve_command(
