@@ -122,7 +122,7 @@ def test_every_pdu_is_told_with_its_bytes_and_time() -> None:
             ["releasing", "aborted a close of the connection came in place of an answer to the release"],
         ),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__qualname__", None) or str(value),
 )
 def test_whatever_the_end_it_is_told(behave: Behaviour, last: list[str]) -> None:
     _, steps = told(behave)

@@ -41,7 +41,7 @@ EVERY_RULE = {
 
 
 @pytest.mark.parametrize("rule", EVERY_RULE.values(), ids=EVERY_RULE)
-@pytest.mark.parametrize("value", [None, True, False, [], {}, b"x", [1], {"a": 1}, object()], ids=repr)
+@pytest.mark.parametrize("value", [None, True, False, [], {}, b"x", [1], {"a": 1}, ...], ids=repr)
 def test_no_rule_takes_what_is_neither_text_nor_number(rule: Callable[[object], Any], value: object) -> None:
     assert message(rule, value).startswith("must be ")
 
