@@ -15,7 +15,7 @@ class Process:
     @property
     def resident_kib(self) -> int:
         """Its resident memory now, in KiB."""
-        return self._status("VmRSS")
+        return _status(self._folder, "VmRSS")
 
     @property
     def descriptors(self) -> int:
@@ -24,8 +24,9 @@ class Process:
 
     @property
     def context_switches(self) -> int:
-        """Of its first thread, since its start."""
-        return self._status("voluntary_ctxt_switches") + self._status("nonvoluntary_ctxt_switches")
+        """Of all its threads that run now, since their start."""
+        tasks = list((self._folder / "task").iterdir())
+        return sum(_status(task, f"{kind}_ctxt_switches") for task in tasks for kind in ("voluntary", "nonvoluntary"))
 
     @property
     def cpu_seconds(self) -> float:
@@ -37,6 +38,23 @@ class Process:
         """Wait until it has as many open as that, no more and no fewer."""
         wait_until(lambda: self.descriptors == count, within=within, what=f"{count} descriptors")
 
-    def _status(self, name: str) -> int:
-        lines = (self._folder / "status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+def peak_kib(pid: int) -> int:
+    """The most resident memory that a process has had since it began to run its program, in KiB; 0 when it is gone."""
+    try:
+        return _status(Path(f"/proc/{pid}"), "VmHWM")
+    except (OSError, StopIteration):
+        return 0
+
+
+def children(pid: int) -> list[int]:
+    """The processes that it has started and that still run."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _status(folder: Path, name: str) -> int:
+    lines = (folder / "status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

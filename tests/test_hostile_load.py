@@ -15,7 +15,7 @@ import pytest
 from minipacs import Peer, VerificationSCP, echo
 from minipacs.tls import client_context
 
-from .bench.upper_layer import Client
+from .bench.client import Client
 from .certificates import Authority, Identity
 from .hostile import CROWDS, FULL, STREAMS, Counts, attacking
 from .peers.dcmtk import ECHOSCU, echoscu

@@ -7,14 +7,12 @@ attacked take turns, so that whatever else the machine does meets both. Figures 
 travel, digits do not.
 """
 
-import resource
 import socket
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,12 +21,11 @@ from statistics import median, quantiles
 from minipacs.tls import client_context
 from tests.certificates import Authority
 from tests.hostile import FULL, attacking
-from tests.peers.dcmtk import storescp
 from tests.peers.node import Node, serving
-from tests.peers.orthanc import Orthanc
 from tests.proc import Process
 
-from .upper_layer import DEFAULT_LIMITS, Client, server
+from .client import Client
+from .servers import BY_DEFAULT, allow_many_files, started
 
 ROUNDS = 3
 ASSOCIATIONS = 100  # a round, of each
@@ -154,30 +151,13 @@ def after_closes(port: int) -> str:
     return seconds_until_served(port)
 
 
-@contextmanager
-def all_servers(folder: Path) -> Iterator[dict[str, int]]:
-    """The node, and those whose place it takes, by name: the port of each."""
-    with ExitStack() as stack:
-        node = stack.enter_context(serving(folder / "node", '[peers.bench]\nae_title = "BENCH"\n'))
-        pynetdicom = stack.enter_context(server([sys.executable, "-c", DEFAULT_LIMITS]))
-        dcmtk = stack.enter_context(storescp(folder / "dcmtk", ae_title="MINIPACS"))
-        anybody = {"DicomAlwaysAllowEcho": True}
-        orthanc = stack.enter_context(Orthanc(folder / "orthanc", minipacs_port=node.port, extra=anybody))
-        yield {
-            "minipacs": node.port,
-            "pynetdicom": pynetdicom[0],
-            "storescp": dcmtk.port,
-            "Orthanc": orthanc.dicom_port,
-        }
-
-
 def side_by_side(what: str, attack: Callable[[int], str]) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
-        all_servers(Path(folder)) as ports,
-        ThreadPoolExecutor(len(ports)) as pool,
+        started(BY_DEFAULT, Path(folder)) as servers,
+        ThreadPoolExecutor(len(servers)) as pool,
     ):
-        results = dict(zip(ports, pool.map(attack, ports.values()), strict=True))
+        results = dict(zip(servers, pool.map(attack, [server.port for server in servers.values()]), strict=True))
     print(f"{what}, a good peer is served after: {results}", flush=True)
 
 
@@ -207,8 +187,7 @@ def by_tls(folder: Path) -> None:
 
 
 def main() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(4096, hard)), hard))
+    allow_many_files()
     print(f"attack: {FULL}")
     for node in (plain, by_tls):
         with tempfile.TemporaryDirectory() as folder:

@@ -50,19 +50,31 @@ class Orthanc:
         self.dicom_port = free_port()
         self.http_port = free_port()
         self.url = f"http://127.0.0.1:{self.http_port}"
+        self.pid = 0
         self.ae_title = ""  # it says so itself, once it has started
         self._log = folder / "orthanc.log"
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        command = [ORTHANC, "--verbose", str(self.config)]
-        env = {**os.environ, **self._variables(), **self._more_variables}
-        child = self._stack.enter_context(running(command, log=self._log, ready=self._is_ready, env=env, cwd=self._cwd))
+        child = self._stack.enter_context(
+            running(self.command, log=self._log, ready=self._is_ready, env=self.env, cwd=self._cwd)
+        )
+        self.pid = child.pid
         self._stack.callback(child.kill)  # it takes 3.5 s to stop in order, and what it keeps is the test's
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    @property
+    def command(self) -> list[str]:
+        """What starts it."""
+        return [ORTHANC, "--verbose", str(self.config)]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment in which it starts."""
+        return {**os.environ, **self._variables(), **self._more_variables}
 
     @property
     def log(self) -> str:

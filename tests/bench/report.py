@@ -1,0 +1,116 @@
+"""What was measured, for people, for machines, and for the README."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+from .figures import OURS, Outcome
+from .machine import described
+from .scale import Scale
+
+
+@dataclass
+class Results:
+    """Of one run."""
+
+    machine: dict[str, str]
+    scale: Scale
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @classmethod
+    def begun(cls, scale: Scale) -> "Results":
+        return cls(described(), scale)
+
+
+def write(results: Results, folder: Path) -> None:
+    """Write results.json, which holds everything, and results.csv, a line a value."""
+    (folder / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
+    with (folder / "results.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["figure", "unit", "contestant", "round", "value"])
+        for outcome in results.outcomes:
+            for name, values in outcome.values.items():
+                for number, value in enumerate(values, 1):
+                    rows.writerow([outcome.figure.name, outcome.figure.unit, name, number, f"{value:.6g}"])
+
+
+def read(path: Path) -> Results:
+    """Read results.json."""
+    return msgspec.json.decode(path.read_bytes(), type=Results)
+
+
+# --- in words --------------------------------------------------------------------------------------------------------
+
+
+def in_short(outcome: Outcome) -> str:
+    """A line: the medians."""
+    shown = ", ".join(f"{name} {_number(median(values))}" for name, values in outcome.values.items())
+    return f"{outcome.figure.name} ({outcome.figure.unit}): {shown}"
+
+
+def as_text(results: Results) -> str:
+    """A block a figure: median, minimum and maximum of each, the ratio to ours, and whether it is what it has to be."""
+    lines = [", ".join(f"{what} {said}" for what, said in results.machine.items())]
+    lines.append(f"{results.scale.rounds} rounds; median (minimum to maximum), and the ratio round by round")
+    for outcome in results.outcomes:
+        lines += ["", f"{outcome.figure.name}, {outcome.figure.unit}", *_rows(outcome), *_judged(outcome)]
+    missed = sum(not verdict.is_reached for outcome in results.outcomes for verdict in outcome.verdicts())
+    asked = sum(len(outcome.figure.bounds) for outcome in results.outcomes)
+    return "\n".join([*lines, "", f"{asked - missed} of {asked} bounds reached"]) + "\n"
+
+
+def _rows(outcome: Outcome) -> Iterator[str]:
+    for name, values in outcome.values.items():
+        ratio = "" if name == OURS or OURS not in outcome.values else f"   {_spread(_gains(outcome, name))} × ours"
+        yield f"  {name:<24} {_spread(values):<34}{ratio}"
+
+
+def _judged(outcome: Outcome) -> Iterator[str]:
+    for verdict in outcome.verdicts():
+        yield f"  {'reached' if verdict.is_reached else 'MISSED'}: {verdict.bound}: {_number(verdict.value)}"
+
+
+def _gains(outcome: Outcome, name: str) -> list[float]:
+    """Round by round, theirs / ours, where ours is not nothing at all."""
+    pairs = zip(outcome.values[name], outcome.values[OURS], strict=True)
+    return [theirs / ours for theirs, ours in pairs if ours]
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    return f"{_number(median(values))} ({_number(min(values))} to {_number(max(values))})"
+
+
+def _number(value: float) -> str:
+    """Three digits that count."""
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.3g}"
+
+
+# --- for the README --------------------------------------------------------------------------------------------------
+
+
+def as_markdown(results: Results) -> str:
+    """Tables: figures of the same contestants share one."""
+    tables = []
+    for names, outcomes in groupby(results.outcomes, lambda outcome: tuple(outcome.values)):
+        lines = [f"| | {' | '.join(names)} | has to be |", f"|---|{'---|' * len(names)}---|"]
+        lines += [_markdown_row(outcome) for outcome in outcomes]
+        tables.append("\n".join(lines) + "\n")
+    return "\n".join(tables)
+
+
+def _markdown_row(outcome: Outcome) -> str:
+    cells = [f"{outcome.figure.name}, {outcome.figure.unit}"]
+    for name, values in outcome.values.items():
+        gains = _gains(outcome, name) if OURS in outcome.values and name != OURS else []
+        cells.append(f"{_number(median(values))} ({_number(median(gains))} ×)" if gains else _spread(values))
+    verdicts = (f"{verdict.bound}{'' if verdict.is_reached else ' (missed)'}" for verdict in outcome.verdicts())
+    return f"| {' | '.join([*cells, '; '.join(verdicts)])} |"

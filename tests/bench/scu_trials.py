@@ -1,0 +1,126 @@
+"""How fast a call is, as a whole process: what is typed, from its start to its end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+from ..peers.dcmtk import ECHOSCU
+from ..peers.node import environment, table
+from ..proc import children, peak_kib
+from .client import HOST
+from .figures import OURS, Bound, Figure, Trial
+from .scale import Scale
+from .servers import ORTHANC, PYNETDICOM, Server
+
+DCMTK, PARALLEL = "echoscu", "xargs -P 32 echoscu"
+
+_BIN = Path(sys.executable).parent
+_MINIPACS = str(_BIN / "minipacs")
+_LONGEST = 120.0  # seconds
+_LOOK = 0.01  # seconds between two looks at the memory of a process
+_PYNETDICOM = [sys.executable, str(_BIN / "echoscu")]
+
+
+def cold_trial(orthanc: Server) -> Trial:
+    """One echo of Orthanc by a process that begins and ends with it."""
+    return Trial(
+        (
+            Figure(
+                "one echo of Orthanc, whole process",
+                "ms",
+                (Bound(0.7, DCMTK), Bound(1 / 3, f"{PYNETDICOM} echoscu")),
+            ),
+        ),
+        {name: partial(_milliseconds, command) for name, command in _echoes(orthanc.port, 1).items()},
+    )
+
+
+def repeated_trial(orthanc: Server, scale: Scale) -> Trial:
+    """Many echoes of Orthanc on one association."""
+    return Trial(
+        (Figure(f"{scale.echoes} echoes of Orthanc, whole process", "ms", (Bound(1 / 20, DCMTK),)),),
+        {name: partial(_milliseconds, command) for name, command in _echoes(orthanc.port, scale.echoes).items()},
+    )
+
+
+def _echoes(port: int, count: int) -> dict[str, list[str]]:
+    here = [HOST, str(port)]
+    repeat = [] if count == 1 else ["--repeat", str(count)]
+    return {
+        OURS: [_MINIPACS, "echo", f"{ORTHANC.upper()}@{HOST}:{port}", "--count", str(count)],
+        DCMTK: [ECHOSCU, "--call", ORTHANC.upper(), *repeat, *here],
+        f"{PYNETDICOM} echoscu": [*_PYNETDICOM, *here, "--called-aet", ORTHANC.upper(), *repeat],
+    }
+
+
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """A port that takes connections and says nothing."""
+    with socket.create_server((HOST, 0), backlog=2048) as listener:
+        yield listener.getsockname()[1]
+
+
+def everybody_trial(alive: Server, silent: int, scale: Scale, folder: Path) -> Trial:
+    """Many peers called side by side, a tenth of them dead."""
+    dead = scale.peers // 10
+    ports = [silent if number % 10 == 5 else alive.port for number in range(scale.peers)]
+    peers = folder / "everybody.toml"
+    peers.write_text(
+        table(*({"name": f"p{i}", "ae_title": f"P{i}", "host": HOST, "port": port} for i, port in enumerate(ports)))
+    )
+    calls = folder / "everybody.txt"
+    calls.write_text("".join(f"--timeout 2 -ta 2 -td 2 --call P{i} {HOST} {port}\n" for i, port in enumerate(ports)))
+    ours = [_MINIPACS, "echo", "--all", "--timeout", "2", "--calling", "BENCH", "--peers", str(peers)]
+    theirs = ["xargs", "-a", str(calls), "-P", "32", "-L", "1", ECHOSCU, "--aetitle", "BENCH"]
+    return Trial(
+        (
+            Figure(f"{scale.peers} peers, {dead} of them silent, timeout 2 s", "s", (Bound(4),)),
+            Figure("the most memory of a process for that", "MB", (Bound(150),)),
+        ),
+        {
+            OURS: partial(_seconds_and_megabytes, ours, 1),
+            PARALLEL: partial(_seconds_and_megabytes, theirs, 123),  # xargs: a command failed
+        },
+    )
+
+
+def _milliseconds(command: Sequence[str]) -> tuple[float]:
+    started = time.perf_counter()
+    with _begun(command) as process:
+        code = process.wait(_LONGEST)
+    assert code == 0, f"{' '.join(command)}: exit code {code}"
+    return ((time.perf_counter() - started) * 1000,)
+
+
+def _seconds_and_megabytes(command: Sequence[str], code: int) -> tuple[float, float]:
+    """Seconds that a process takes, and the most memory that it itself had, or one of its children at a time."""
+    started, most = time.perf_counter(), 0
+    with _begun(command) as process:
+        while process.poll() is None:
+            assert time.perf_counter() - started < _LONGEST, f"{command[0]} does not end"
+            most = max(most, *(peak_kib(pid) for pid in (process.pid, *children(process.pid))))
+            time.sleep(_LOOK)
+    assert process.returncode == code, f"{' '.join(command)}: exit code {process.returncode}, not {code}"
+    return time.perf_counter() - started, most * 1.024 / 1000
+
+
+@contextmanager
+def _begun(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run it, and end it with all its children whatever happens."""
+    nothing = subprocess.DEVNULL
+    process = subprocess.Popen(
+        command, stdin=nothing, stdout=nothing, stderr=nothing, env=environment(), start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
