@@ -41,6 +41,9 @@ _SETTLED = 0.05
 Whoever wrote while we looked has gone on by then, or we have been told of it.
 """
 
+_SETTLED_WHOLE = 0.03
+"""The same for what was renamed into place: the wait is for those alone who write to it behind that."""
+
 CONFIRMATION = 0.2
 """Seconds for which a fault, a file that is gone, or content that is doubtful has to last before it counts.
 
@@ -166,7 +169,7 @@ class LiveFiles(ABC, Generic[V]):
                 due, seen, has_waited = monotonic() + _WRITER_PATIENCE, None, True
             elif seen is None or stamp != self._stamp():
                 stamp = self._stamp()
-                due, seen = monotonic() + _SETTLED, self._look()
+                due, seen = monotonic() + (_SETTLED_WHOLE if is_whole else _SETTLED), self._look()
             else:
                 is_doubted = not self._take_up(seen, is_doubted, is_whole)
                 due, seen = monotonic() + self._confirmation if is_doubted else _next_try(seen, None), None

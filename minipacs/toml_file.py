@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from voluptuous import Invalid, Marker, MultipleInvalid, RequiredFieldInvalid, S
 from minipacs.escape import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     import tomli
@@ -26,6 +27,11 @@ SIZE_LIMIT = 4 << 20
 """Bytes. 5 000 peers take half of one MiB."""
 
 _MOST_SHOWN = 60
+
+_PIECE = 1 << 13  # characters, which take 1 ms
+_BRACKET = re.compile(r"^[ \t]*\[", re.MULTILINE)
+_HEADER = re.compile(r"[ \t]*\[[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\][ \t]*(#.*)?\r?$", re.MULTILINE)
+_SOMETHING = re.compile(r"^[ \t]*[^# \t\n\r]", re.MULTILINE)  # neither blank nor a comment
 _USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
@@ -65,6 +71,30 @@ def every(*checks: Callable[[object], Any]) -> Callable[[object], Any]:
                 faults += invalid.errors
             except Invalid as invalid:
                 faults.append(invalid)
+        if faults:
+            raise MultipleInvalid(faults)
+        return result
+
+    return rule
+
+
+def each(check: Callable[[object], Any]) -> Callable[[object], dict[str, Any]]:
+    """Return the rule for a TOML table of any keys whose values all keep the rule *check*.
+
+    As ``table({str: check})``, in a quarter of the time, which counts where there are thousands.
+    """
+
+    def rule(value: object) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise Invalid("must be a table")
+        faults: list[Invalid] = []
+        result = {}
+        for key, one in value.items():
+            try:
+                result[key] = check(one)
+            except Invalid as fault:
+                fault.prepend([key])
+                faults += fault.errors if isinstance(fault, MultipleInvalid) else [fault]
         if faults:
             raise MultipleInvalid(faults)
         return result
@@ -139,8 +169,7 @@ def parse(data: bytes, source: str, schema: Callable[[object], Any], error: type
     check_size(len(data), source, error)
     try:
         text = data.decode().removeprefix("\ufeff")  # Windows editors begin a file with a byte order mark
-        content = tomli.loads(text)
-        return schema(content)
+        return schema(content := load(text))
     except UnicodeDecodeError as fault:
         raise error([f"{source}: byte {fault.start}: must be UTF-8, not 0x{data[fault.start]:02X}"]) from None
     except tomli.TOMLDecodeError as fault:
@@ -150,6 +179,48 @@ def parse(data: bytes, source: str, schema: Callable[[object], Any], error: type
         raise error([_line(source, fault, content) for fault in faults]) from None
     except (ValueError, RecursionError) as fault:  # an integer of thousands of digits, arrays nested without end
         raise error([f"{source}: file: must be TOML, not {_shown(str(fault))}"]) from None
+
+
+def load(text: str, piece: int = _PIECE) -> dict[str, Any]:
+    """Return what the TOML *text* says, letting other threads run meanwhile.
+
+    tomli is compiled and lets nobody run before its end: 5 000 peers would hold up an echo for 60 ms. So sections that
+    each have a header of their own, ``[peers.NAME]``, are read some at a time; that is the same, for each is a table
+    that nothing else may add to (TOML 1.0.0, Table), and where one comes twice the text is read whole.
+
+    Args:
+        text: the content of a file.
+        piece: characters of it that are read at once, where it can be cut.
+
+    Raises:
+        TOMLDecodeError: it is no TOML.
+    """
+    import tomli
+
+    content: dict[str, Any] = {}
+    try:
+        for sections in _pieces(text, piece):
+            for name, tables in tomli.loads(sections).items():
+                there = content.setdefault(name, {})
+                if not there.keys().isdisjoint(tables):
+                    return tomli.loads(text)
+                there.update(tables)
+    except tomli.TOMLDecodeError:
+        return tomli.loads(text)  # which tells where in the text the fault is
+    return content or tomli.loads(text)
+
+
+def _pieces(text: str, length: int) -> Iterator[str]:
+    """Cut a text of many sections before their headers; there are no pieces of one that has anything else in it."""
+    starts = [match.start() for match in _BRACKET.finditer(text)] if len(text) > length else []
+    if not starts or _SOMETHING.search(text, 0, starts[0]) or not all(_HEADER.match(text, at) for at in starts):
+        return
+    begin = 0
+    for start in starts:
+        if start - begin >= length:
+            yield text[begin:start]
+            begin = start
+    yield text[begin:]
 
 
 def _not_toml(source: str, text: str, fault: tomli.TOMLDecodeError) -> str:

@@ -621,7 +621,7 @@ def test_what_is_seen_while_somebody_writes_does_not_count(
     partial: str, tmp_path: Path, watch: list[Watch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A save, and the next begins just when we look: we are told of that a little later."""
-    monkeypatch.setattr(live_files, "_SETTLED", 0.5)
+    monkeypatch.setattr(live_files, "_SETTLED_WHOLE", 0.5)
     path = plain(tmp_path)
     path.write_text(text_of("a", "b"))
     with following(path) as followed:

@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli
+from hypothesis import given
+from hypothesis import strategies as st
 from voluptuous import All, Invalid, Optional, Required
 
 from minipacs.errors import FileError, PeerTableError
-from minipacs.toml_file import SIZE_LIMIT, array, check_size, every, is_there, parse, read_bytes, table
+from minipacs.toml_file import SIZE_LIMIT, array, check_size, every, is_there, load, parse, read_bytes, table
 
 from .peers.process import wait_until
+from .wire.exchange import bounded
 
 NOBODY = 65_534
 
@@ -365,3 +369,60 @@ def test_what_is_no_utf_8_is_told_with_its_place(data: bytes, fault: str) -> Non
 def test_the_rules_of_voluptuous_go_together_with_ours() -> None:
     schema = All(table({Optional("a"): number}), lambda content: content["a"] + 1)
     assert parse(b"a = 1", "x.toml", schema, FileError) == 2
+
+
+# --- in pieces -------------------------------------------------------------------------------------------------------
+
+PLAIN_LINES = ("[peers.a]", "[peers.b]", "[peers.c] # c", "[node.a]", "x = 1", 'y = "z"', "# [peers.a]", "", "z.u = 2")
+OTHER_LINES = (
+    *(
+        "[peers]",
+        "  [peers.a]",
+        "\t[peers.d]",
+        "[[peers.a]]",
+        "[peers.a.b]",
+        "[peers.'a']",
+        'p = """',
+        '"""',
+        "p = '''",
+    ),
+    *("'''", "q = [", "[1]", "]", "peers.a.v = 1", "peers = {}", "a = {}", "x =", "[peers.a] x", "[", "é = 1"),
+)
+
+
+def outcome(read: Callable[[str], object], text: str) -> object:
+    try:
+        return read(text)
+    except tomli.TOMLDecodeError as fault:
+        return fault.msg, fault.lineno, fault.colno
+
+
+@bounded
+@given(
+    st.one_of(
+        st.lists(st.sampled_from(PLAIN_LINES), max_size=12),
+        st.lists(st.sampled_from(PLAIN_LINES + OTHER_LINES), max_size=12),
+    ),
+    st.sampled_from(["\n", "\r\n"]),
+    st.integers(0, 60),
+)
+def test_a_text_says_the_same_in_pieces(lines: list[str], end: str, piece: int) -> None:
+    """And has the same fault at the same place."""
+    text = "".join(line + end for line in lines)
+    assert outcome(lambda text: load(text, piece), text) == outcome(tomli.loads, text)
+
+
+def test_a_text_of_many_sections_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of which takes long: whoever waits for the interpreter is served between them."""
+    longest = 0
+
+    def loads(text: str) -> dict[str, Any]:
+        nonlocal longest
+        longest = max(longest, len(text))
+        return original(text)
+
+    original = tomli.loads
+    monkeypatch.setattr(tomli, "loads", loads)
+    text = "# peers\n\n" + "".join(f"[peers.p{i}]\nae_title = 'P{i}'\n\n" for i in range(5000))
+    assert len(load(text)["peers"]) == 5000
+    assert longest < len(text) / 3

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from time import time
@@ -38,6 +39,10 @@ logger = logging.getLogger("minipacs")
 
 _DAY = 86_400.0  # seconds
 
+_SWITCH = 0.001
+"""Seconds after which a thread that reads a table has to let the loop run. Python's own 5 ms would be waited for four
+times in an echo: when it comes, and behind each call of the system."""
+
 
 @click.command(
     epilog="""\b
@@ -60,6 +65,7 @@ Exit code: 0 stopped, 2 usage or configuration, 3 cannot listen.
 def command(settings: Settings, log_format: str, verbose: int) -> int:
     """Listen, admit the peers of the table, answer their echoes."""
     log.configure(log_format, debug=verbose > 0)
+    sys.setswitchinterval(_SWITCH)
     asyncio.run(_Node(settings, verbose, is_json=log_format == "json").run())
     return 0
 
