@@ -12,12 +12,12 @@ from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
-from voluptuous import All, Invalid, MultipleInvalid, Optional, Required
 
-from minipacs import rules, toml_file
+from minipacs import rules, schema, toml_file
 from minipacs.ae_title import significant
 from minipacs.errors import PeerTableError
 from minipacs.escape import escape
+from minipacs.schema import Fault, Invalid
 
 
 class Peer(Struct, frozen=True):
@@ -147,8 +147,8 @@ class PeerTable(Mapping[str, Peer]):
         Raises:
             PeerTableError: with every fault of the text.
         """
-        peers: PeerTable = toml_file.parse(data, source, _FILE, PeerTableError)
-        return peers
+        content = toml_file.parse(data, source, _FILE, PeerTableError)
+        return cls(_peer(name, fields) for name, fields in content.get("peers", {}).items())
 
     @classmethod
     def read(cls, path: Path | str) -> PeerTable:
@@ -188,14 +188,14 @@ def _broken_rule_of_tls(has_host: bool, tls: bool, has_tls_name: bool) -> str | 
 
 
 def _names(peers: object) -> None:
-    faults: list[Invalid] = []
+    faults: list[Fault] = []
     for name in peers if isinstance(peers, dict) else ():
         try:
             rules.peer_name(name)
-        except Invalid as fault:
-            faults.append(toml_file.KeyInvalid(fault.msg, [name]))
+        except Invalid as broken:
+            faults.append(Fault(broken.msg, (name,), is_of_key=True))
     if faults:
-        raise MultipleInvalid(faults)
+        raise Invalid(*faults)
 
 
 def _unlike(name: str) -> str:
@@ -211,16 +211,12 @@ def _unlike_titles(peers: object) -> None:
     for name, fields in peers.items() if isinstance(peers, dict) else ():
         title = fields.get("ae_title") if isinstance(fields, dict) else None
         if isinstance(title, str) and names.setdefault(significant(title), name) != name:
-            faults.append(Invalid(_unlike(names[significant(title)]), [name, "ae_title"]))
+            faults.append(Fault(_unlike(names[significant(title)]), (name, "ae_title")))
     if faults:
-        raise MultipleInvalid(faults)
+        raise Invalid(*faults)
 
 
 _SOME_PEER = Peer("some", "SOME")
-
-
-def _to_table(content: dict[str, Any]) -> PeerTable:
-    return PeerTable(_peer(name, fields) for name, fields in content["peers"].items())
 
 
 def _peer(name: str, fields: dict[str, Any]) -> Peer:
@@ -231,22 +227,21 @@ def _peer(name: str, fields: dict[str, Any]) -> Peer:
     return peer
 
 
-_PEER = toml_file.every(
+_PEER = schema.every(
     _host_and_port_together,
     _tls_of_one_that_we_call,
-    toml_file.table(
+    schema.table(
         {
-            Required("ae_title"): rules.ae_title,
-            Optional("host"): rules.host,
-            Optional("port"): rules.port,
-            Optional("allow_from"): rules.networks,
-            Optional("tls"): rules.boolean,
-            Optional("tls_name"): rules.host,
-            Optional("certificate"): rules.one_or_more(rules.certificate),
-        }
+            "ae_title": rules.ae_title,
+            "host": rules.host,
+            "port": rules.port,
+            "allow_from": rules.networks,
+            "tls": rules.boolean,
+            "tls_name": rules.host,
+            "certificate": rules.one_or_more(rules.certificate),
+        },
+        required=["ae_title"],
     ),
 )
 
-_PEERS = toml_file.every(_names, _unlike_titles, toml_file.each(_PEER))
-
-_FILE = All(toml_file.table({Optional("peers", default=dict): _PEERS}), _to_table)
+_FILE = schema.table({"peers": schema.every(_names, _unlike_titles, schema.each(_PEER))})

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from voluptuous import Invalid
-
 from minipacs import rules
 from minipacs.errors import OrthancError
 from minipacs.escape import escape
+from minipacs.schema import Invalid
 
 _RULE = "Orthanc's URL must be http://HOST:PORT or https://HOST:PORT, with a path if it has one"
 

@@ -1,6 +1,6 @@
 """What a value of our files and options may be, each rule once, in the words that a user reads.
 
-A rule takes a value and returns it, normalised; it raises voluptuous.Invalid with ``must …`` when it is broken.
+A rule takes a value and returns it, normalised; it raises Invalid with ``must …`` when it is broken.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import socket
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from voluptuous import Invalid
-
-from minipacs import toml_file
+from minipacs import schema
 from minipacs.ae_title import broken_rule, significant
 from minipacs.escape import escape
+from minipacs.schema import Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,18 +24,18 @@ MOST_SECONDS = 86_400
 """The longest time that anything is to take; sockets and threads take some days, and neither inf nor nan."""
 
 # A bare TOML key, or such keys joined by dots: a name that needs no quoting on the command line either.
-_PEER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_PEER_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
 
 # RFC 1123 §2.1, and underscores, which container networks use; the last label is not a number, or it would be a
 # mistyped IPv4 address.
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_HOST_NAME = re.compile(rf"(?=.{{1,253}}$)({_LABEL}\.)*(?!\d+\.?$){_LABEL}\.?")
+_HOST_NAME = rf"(?=.{{1,253}}$)({_LABEL}\.)*(?!\d+\.?$){_LABEL}\.?"
 
 # The zone of a link-local IPv6 address (RFC 4007 §11), which ip_address() takes with any characters in it.
-_ZONE = re.compile(r"[A-Za-z0-9._-]*")
+_ZONE = r"[A-Za-z0-9._-]*"
 
 # PS3.5 §9.1.
-_UID = re.compile(r"(?=.{1,64}$)(0|[1-9]\d*)(\.(0|[1-9]\d*))+", re.ASCII)
+_UID = r"(?=.{1,64}$)(0|[1-9]\d*)(\.(0|[1-9]\d*))+"
 
 _MOST_LENGTH = 1 << 26  # bytes: as for [limits]
 
@@ -77,7 +76,7 @@ def ae_title(value: object) -> str:
 
 def peer_name(value: object) -> str:
     """The name of a peer on our command line."""
-    if not _PEER_NAME.fullmatch(text(value)):
+    if not re.fullmatch(_PEER_NAME, text(value)):
         raise Invalid("must be a name of 1 to 64 letters, digits, '_', '-' and '.', not beginning with '-' or '.'")
     return text(value)
 
@@ -89,9 +88,9 @@ def host(value: object) -> str:
         return name
     try:
         ip_address(name)
-        is_valid = _ZONE.fullmatch(name.partition("%")[2])
+        is_valid = re.fullmatch(_ZONE, name.partition("%")[2])
     except ValueError:
-        is_valid = _HOST_NAME.fullmatch(name)
+        is_valid = re.fullmatch(_HOST_NAME, name)
     if not is_valid:
         raise Invalid("must be an IP address or a host name")
     return name
@@ -118,7 +117,8 @@ def networks(value: object) -> tuple[Network, ...]:
     """An array of IP addresses and networks. Whoever writes an empty one means nobody, not any."""
     if value == []:
         raise Invalid("must name an address or a network, or be left out for any")
-    return toml_file.array(network)(value)
+    valid: tuple[Network, ...] = schema.array(network)(value)
+    return valid
 
 
 def _read_network(value: str) -> Network:
@@ -150,8 +150,9 @@ def certificate(value: object) -> str:
     """The fingerprint of a certificate, or what its subject has to say."""
     from minipacs.certificate import normalised
 
+    words = text(value)
     try:
-        return normalised(text(value))
+        return normalised(words)
     except ValueError:
         rule = "must be sha256: and the 64 hex digits of a fingerprint, or a subject such as CN=pacs,O=Hospital"
         raise Invalid(rule) from None
@@ -215,7 +216,7 @@ def transfer_syntaxes(value: object) -> tuple[str, ...]:
     word = text(value)
     if word in TRANSFER_SYNTAXES:
         return (TRANSFER_SYNTAXES[word],)
-    if _UID.fullmatch(word):
+    if re.fullmatch(_UID, word, re.ASCII):
         return (word,)
     from minipacs import names
 

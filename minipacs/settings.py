@@ -11,10 +11,10 @@ from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
-from voluptuous import Invalid, MultipleInvalid, Optional, RequiredFieldInvalid
 
-from minipacs import rules, toml_file
+from minipacs import rules, schema, toml_file
 from minipacs.errors import SettingsError
+from minipacs.schema import Fault, Invalid
 from minipacs.wire.framing import ASSOCIATE_PDU_LIMIT, MAXIMUM_LENGTH
 from minipacs.wire.messages import COMMAND_SET_LIMIT
 
@@ -157,10 +157,6 @@ _TLS_RULES = {
 }
 
 
-def _section(field_rules: dict[str, Any]) -> Any:
-    return toml_file.table({Optional(name): rule for name, rule in field_rules.items()})
-
-
 def _what_tls_needs(fields: object) -> None:
     """A node without its certificate speaks no TLS, and one that trusts nobody admits no client certificate."""
     if not isinstance(fields, dict):
@@ -169,21 +165,21 @@ def _what_tls_needs(fields: object) -> None:
     needs["only"] = ["port"] if fields.get("only") is True else []
     if fields.get("require_client_certificate", True) is True:
         needs["port"].append("trusted")
-    faults: dict[str, Invalid] = {}
+    faults: dict[str, Fault] = {}
     for key, others in needs.items():
         for other in others if key in fields else ():
             if other not in fields:
-                faults.setdefault(other, RequiredFieldInvalid(f"must be given beside {key}", [other]))
+                faults.setdefault(other, Fault(f"must be given beside {key}", (other,), is_missing=True))
     if faults:
-        raise MultipleInvalid(list(faults.values()))
+        raise Invalid(*faults.values())
 
 
-_FILE = toml_file.table(
+_FILE = schema.table(
     {
-        Optional("node"): _section(NODE_RULES),
-        Optional("timeouts"): _section(dict.fromkeys(Timeouts.__struct_fields__, rules.seconds)),
-        Optional("limits"): _section(_LIMIT_RULES),
-        Optional("tls"): toml_file.every(_what_tls_needs, _section(_TLS_RULES)),
+        "node": schema.table(NODE_RULES),
+        "timeouts": schema.table(dict.fromkeys(Timeouts.__struct_fields__, rules.seconds)),
+        "limits": schema.table(_LIMIT_RULES),
+        "tls": schema.every(_what_tls_needs, schema.table(_TLS_RULES)),
     }
 )
 

@@ -46,7 +46,7 @@ ARROWS = {
     "cli.explain": "catalogue cli cli.options diagnosis escape",
     "cli.formats": "",
     "cli.init": "cli cli.options",
-    "cli.options": "cli escape peers rules settings",
+    "cli.options": "cli escape peers rules schema settings",
     "cli.orthanc": (
         "cli cli.options cli.orthanc_options cli.targets errors escape orthanc orthanc_peers orthanc_report "
         "peer_file peers registered_leg registration settings"
@@ -64,7 +64,7 @@ ARROWS = {
     ),
     "cli.status": "cli cli.options control_client errors node_status settings status_report",
     "cli.targets": "cli.options peers settings tls toml_file",
-    "cli.tls": "cli cli.targets escape peers rules settings tls_guide trial_certificates",
+    "cli.tls": "cli cli.targets escape peers rules schema settings tls_guide trial_certificates",
     "connection": (
         "admission association_record diagnosis errors escape listening recognition tcp wire.associate "
         "wire.association wire.dimse wire.indications wire.messages wire.pdu wire.state_table wire.verification"
@@ -103,7 +103,7 @@ ARROWS = {
     "orthanc_report": "diagnosis escape orthanc registration",
     "outbound_legs": "bounded diagnosis echo_result leg peers scu verdict",
     "peer_file": "errors peers rules toml_file",
-    "peers": "ae_title diagnosis errors escape rules toml_file",
+    "peers": "ae_title diagnosis errors escape rules schema toml_file",
     "port_look": "certificate escape wire.pdu",
     "recognition": "echo_result escape wire.associate wire.indications wire.messages wire.pdu",
     "registered_leg": "addresses diagnosis errors escape leg orthanc peers registration verdict",
@@ -112,15 +112,16 @@ ARROWS = {
     "report": "echo_result node_status peers",
     "requestor": "tcp wire.association wire.indications wire.state_table",
     "rest": "addresses bounded errors escape rest_url",
-    "rest_url": "errors escape rules",
+    "rest_url": "errors escape rules schema",
     "roundtrip": (
         "bounded errors inbound inbound_leg leg orthanc outbound_legs peers registered_leg registration settings "
         "verdict"
     ),
-    "rules": "ae_title certificate escape names toml_file wire.items wire.verification",
+    "rules": "ae_title certificate escape names schema wire.items wire.verification",
+    "schema": "",
     "scp": "ae_title association_record listener peers rules settings",
     "scu": "ae_title call echo_callbacks echo_result peers settings tls wire.framing wire.items wire.verification",
-    "settings": "errors rules toml_file wire.framing wire.messages",
+    "settings": "errors rules schema toml_file wire.framing wire.messages",
     "side_by_side": "echo_result peers scu",
     "status_report": "node_status peers",
     "tally": "association_record connection escape node_status timestamp",
@@ -132,7 +133,8 @@ ARROWS = {
     ),
     "tls_guide": "peers settings trial_certificates",
     "tls_recognition": "echo_result recognition",
-    "toml_file": "errors escape",
+    "toml_file": "errors escape schema toml_pieces",
+    "toml_pieces": "",
     "tracing": "",
     "tracing.dissection": "names tracing.fields tracing.items wire.associate wire.dimse wire.header wire.pdu",
     "tracing.dump": "tracing.dissection tracing.fields wire.association wire.pdu",
@@ -205,7 +207,6 @@ DOORS = {
     "requests": {"rest"},
     "tomli": {"toml_file"},
     "tomlkit": {"peer_file"},
-    "voluptuous": {"cli.options", "cli.tls", "peers", "rest_url", "rules", "settings", "toml_file"},
     "watchdog": {"file_watch"},
 }
 

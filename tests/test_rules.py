@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from voluptuous import Invalid
 
 from minipacs import rules
 from minipacs.rules import Network
+from minipacs.schema import Invalid
 
 from .wire.exchange import bounded
 

@@ -14,10 +14,10 @@ import pytest
 import tomli
 from hypothesis import given
 from hypothesis import strategies as st
-from voluptuous import All, Invalid, Optional, Required
 
 from minipacs.errors import FileError, PeerTableError
-from minipacs.toml_file import SIZE_LIMIT, array, check_size, every, is_there, load, parse, read_bytes, table
+from minipacs.schema import Invalid, array, each, every, table
+from minipacs.toml_file import SIZE_LIMIT, check_size, is_there, load, parse, read_bytes
 
 from .peers.process import wait_until
 from .wire.exchange import bounded
@@ -236,12 +236,13 @@ def small(value: object) -> int:
 
 SCHEMA = table(
     {
-        Required("needed"): number,
-        Optional("limits"): table({Optional("first"): number, Optional("second"): number}),
-        Optional("numbers"): array(number),
-        Optional("both"): every(even, small),
-        Optional("peers"): table({str: table({Optional("port"): number})}),
-    }
+        "needed": number,
+        "limits": table({"first": number, "second": number}),
+        "numbers": array(number),
+        "both": every(even, small),
+        "peers": each(table({"port": number})),
+    },
+    required=["needed"],
 )
 
 
@@ -366,9 +367,11 @@ def test_what_is_no_utf_8_is_told_with_its_place(data: bytes, fault: str) -> Non
     assert raised.value.faults == (f"x.toml: {fault}",)
 
 
-def test_the_rules_of_voluptuous_go_together_with_ours() -> None:
-    schema = All(table({Optional("a"): number}), lambda content: content["a"] + 1)
-    assert parse(b"a = 1", "x.toml", schema, FileError) == 2
+def test_what_breaks_a_rule_is_a_value_error_in_its_words() -> None:
+    with pytest.raises(ValueError, match="must be even") as raised:
+        every(even, small)(11)
+    assert isinstance(raised.value, Invalid)
+    assert [fault.rule for fault in raised.value.faults] == ["must be even", "must be small"]
 
 
 # --- in pieces -------------------------------------------------------------------------------------------------------

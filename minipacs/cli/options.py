@@ -8,11 +8,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 from msgspec.structs import replace
-from voluptuous import Invalid
 
 from minipacs.cli import USAGE
 from minipacs.escape import escape
 from minipacs.rules import MOST_SECONDS
+from minipacs.schema import Invalid
 from minipacs.settings import NODE_RULES, find_file, read_settings
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ class Rule(click.ParamType[Any]):
         """Return the value as the rule makes it, or fail with the rule and the value."""
         try:
             return self._rule(self._read(value))
-        except ValueError:
-            self.fail(f"must be a number, not {escape(str(value))}", param, ctx)
         except Invalid as broken:
             self.fail(f"{broken.msg}, not {escape(str(value))}", param, ctx)
+        except ValueError:
+            self.fail(f"must be a number, not {escape(str(value))}", param, ctx)
 
 
 class Seconds(click.FloatRange):

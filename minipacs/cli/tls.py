@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from voluptuous import Invalid
 
 from minipacs import rules
 from minipacs.cli import OK
 from minipacs.escape import escape
+from minipacs.schema import Invalid
 from minipacs.settings import DEFAULT_FILE, find_file, read_settings
 
 if TYPE_CHECKING:

@@ -85,11 +85,12 @@ Evt19   .     AA-1  AA-8  .     AA-8  AA-8  AA-8  AA-8  AA-8  AA-8  AA-8  AA-8  
 
 
 def _parse(table: str) -> dict[tuple[Event, State], Action]:
-    head, *rows = (line.split() for line in table.strip().splitlines())
+    head, *rows = (line.split() for line in table.replace("-", "_").strip().splitlines())
+    states = [State[name] for name in head]
     return {
-        (Event[row[0]], State[state]): Action[cell.replace("-", "_")]
-        for row in rows
-        for state, cell in zip(head, row[1:], strict=True)
+        (event, state): Action[cell]
+        for event, cells in ((Event[name], cells) for name, *cells in rows)
+        for state, cell in zip(states, cells, strict=True)
         if cell != "."
     }
 
