@@ -26,7 +26,7 @@ def measure(scale: Scale, only: str, telling: Telling) -> Results:
         for trials in _stages(scale, Path(folder)):
             for trial in trials:
                 if any(only in figure.name for figure in trial.figures):
-                    outcomes = run(trial, scale.rounds, telling.now)
+                    outcomes = run(trial, scale.rounds, telling.now, is_warmed_up=scale.is_warmed_up)
                     results.outcomes += outcomes
                     for outcome in outcomes:
                         telling.line(in_short(outcome))

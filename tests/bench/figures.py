@@ -76,14 +76,15 @@ class Outcome:
             yield Verdict(bound.text(self.figure.unit), value, is_reached)
 
 
-def run(trial: Trial, rounds: int, tell: Callable[[str], None]) -> list[Outcome]:
-    """Measure: once to warm up, which does not count, then round by round, the contestants in turn.
+def run(trial: Trial, rounds: int, tell: Callable[[str], None], *, is_warmed_up: bool = True) -> list[Outcome]:
+    """Measure round by round, the contestants in turn.
 
     Args:
         tell: is told what is done now.
+        is_warmed_up: whether one round more goes before, which does not count.
     """
     outcomes = [Outcome(figure, {name: [] for name in trial.contestants}) for figure in trial.figures]
-    for number in range(rounds + 1):
+    for number in range(0 if is_warmed_up else 1, rounds + 1):
         words = f"{trial.figures[0].name}: " + (f"round {number} of {rounds}" if number else "warming up")
         for name, values in _round(trial, words, tell):
             assert len(values) == len(outcomes), name

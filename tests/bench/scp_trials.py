@@ -36,13 +36,13 @@ def trials(servers: Mapping[str, Server], limits: Mapping[str, Server], scale: S
             ),
             _each(everybody, partial(_echoes_a_second, seconds=scale.seconds, is_tuned=is_tuned)),
         )
-        for clients in (1, 32):
-            many = "client at once" if clients == 1 else "clients at once"
-            name = f"associations, {clients} {many}; {client}"
-            bounds = (Bound(10, PYNETDICOM, is_least=True),) if clients > 1 else ()
+        for clients, words, seconds, bounds in (
+            (1, "1 client", scale.seconds, ()),
+            (32, "32 clients at once", scale.crowded_seconds, (Bound(10, PYNETDICOM, is_least=True),)),
+        ):
             yield Trial(
-                (Figure(name, "/s", bounds, is_less_better=False),),
-                _each(everybody, partial(_associations, clients=clients, seconds=scale.seconds, is_tuned=is_tuned)),
+                (Figure(f"associations, {words}; {client}", "/s", bounds, is_less_better=False),),
+                _each(everybody, partial(_associations, clients=clients, seconds=seconds, is_tuned=is_tuned)),
             )
 
 
