@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from minipacs.certificate import described, is_of
 from minipacs.echo_callbacks import EchoCallbacks
 from minipacs.echo_result import EchoResult, Outcome
 from minipacs.errors import PDUError
@@ -24,7 +23,6 @@ from minipacs.recognition import (
     unreachable,
 )
 from minipacs.requestor import Requestor
-from minipacs.tls_recognition import closed_after_handshake, handshake_failed
 from minipacs.wire.associate import AssociateAC, AssociateRJ
 from minipacs.wire.dimse import C_ECHO_RSP, SUCCESS, c_echo_rq
 from minipacs.wire.indications import Closed
@@ -126,6 +124,9 @@ class Call:
             raise unreachable(error) from None
 
     def _secure(self, tls: ssl.SSLContext, server_name: str) -> None:
+        from minipacs.certificate import described, is_of
+        from minipacs.tls_recognition import handshake_failed
+
         try:
             self._requestor.secure(tls, server_name.partition("%")[0].rstrip("."), self._timeout)
         except OSError as error:
@@ -146,6 +147,8 @@ class Call:
             self._callbacks.rejected(answer)
         if not isinstance(answer, AssociateAC):
             if self._tls is not None and isinstance(answer, Closed):
+                from minipacs.tls_recognition import closed_after_handshake
+
                 raise closed_after_handshake(self._requestor.error)
             raise not_associated(answer)
         self._callbacks.accepted(answer)

@@ -32,8 +32,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--only", metavar="WORD", default="", help="trials whose name has WORD in it")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="a new one for temporary files, if left out")
+    parser.add_argument("--record", action="store_true", help="put the run on record, as the README shows it")
     parser.add_argument("--json", action="store_true", help="print the results as JSON, not as a table")
     arguments = parser.parse_args()
+    if arguments.record and (arguments.quick or arguments.only):
+        parser.error("only a whole run is put on record")
     missing = [f"{program} (package {name})" for program, name in _PACKAGES.items() if not os.access(program, os.X_OK)]
     if missing:
         parser.error(f"{', '.join(missing)}: missing")
@@ -46,7 +49,7 @@ def main() -> int:
     # Not before it is known that they are needed: they take their time.
     from .benchmark import measure
     from .plot import draw
-    from .report import as_text, write
+    from .report import RECORD, as_text, record, write
     from .telling import Telling
 
     folder = (arguments.output or Path(tempfile.mkdtemp(prefix="minipacs-bench-"))).absolute()
@@ -58,10 +61,13 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     if not results.outcomes:
-        print(f"tests/bench/run: no trial has {arguments.only!r} in its name", file=sys.stderr)
+        print(f"tests/bench/run: no figure has {arguments.only!r} in its name", file=sys.stderr)
         return 2
     write(results, folder)
     draw(results, folder / "plot.png")
+    if arguments.record:
+        record(results)
+        draw(results, RECORD.with_name("plot.png"))
     print((folder / "results.json").read_text() if arguments.json else as_text(results), end="")
     print(f"tests/bench/run: results.json, results.csv and plot.png are in {folder}", file=sys.stderr)
     return 0 if all(verdict.is_reached for outcome in results.outcomes for verdict in outcome.verdicts()) else 1

@@ -51,8 +51,8 @@ def _idle(scale: Scale, folder: Path) -> Iterator[Trial]:
 
 def _calls(scale: Scale, folder: Path) -> Iterator[Trial]:
     with started({ORTHANC: SERVERS[ORTHANC]}, folder) as servers, scu_trials.silent_port() as silent:
-        yield scu_trials.cold_trial(servers[ORTHANC])
-        yield scu_trials.repeated_trial(servers[ORTHANC], scale)
+        yield scu_trials.echo_trial(servers[ORTHANC], 1, scu_trials.COLD, folder)
+        yield scu_trials.echo_trial(servers[ORTHANC], scale.echoes, scu_trials.REPEATED, folder)
         yield scu_trials.everybody_trial(servers[ORTHANC], silent, scale, folder)
 
 

@@ -105,4 +105,4 @@ def _round(trial: Trial, words: str, tell: Callable[[str], None]) -> Iterator[tu
 
 
 def _factor(limit: float) -> str:
-    return f"{limit:g} ×" if limit >= 0.3 else f"1/{1 / limit:g} of"
+    return f"1/{1 / limit:g} of" if limit < 0.5 else f"{limit:g} ×"

@@ -24,6 +24,15 @@ from .servers import ORTHANC, PYNETDICOM, ROOT, STORESCP, Server, pynetdicom_com
 
 _PATIENCE = 30.0  # seconds
 
+# As little as a server in Python can be: the limit for the time to its start.
+_BARE = """
+import asyncio, sys
+async def serve():
+    server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", int(sys.argv[1]))
+    await server.serve_forever()
+asyncio.run(serve())
+"""
+
 
 # --- from exec to listening ------------------------------------------------------------------------------------------
 
@@ -37,6 +46,7 @@ def start_trial(folder: Path) -> Trial:
             PYNETDICOM: partial(_start, folder, pynetdicom_command),
             STORESCP: partial(_start, folder, lambda port: [STORESCP_PROGRAM, "--aetitle", CALLED, str(port)]),
             ORTHANC: partial(_start_orthanc, folder),
+            "bare asyncio server": partial(_start, folder, lambda port: [sys.executable, "-c", _BARE, str(port)]),
         },
     )
 

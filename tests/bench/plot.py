@@ -7,9 +7,10 @@ from statistics import median
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import NullFormatter
 
 from .figures import OURS, Outcome
-from .report import Results
+from .report import Results, number
 
 _COLUMNS = 3
 _OURS, _THEIRS = "#1f77b4", "#b9c4cf"
@@ -52,16 +53,18 @@ def _panel(axes: Axes, outcome: Outcome) -> None:
     names = list(outcome.values)
     middles = [median(values) for values in outcome.values.values()]
     spans = [(middle - min(v), max(v) - middle) for middle, v in zip(middles, outcome.values.values(), strict=True)]
-    colours = [_OURS if name.startswith(OURS) or OURS not in names else _THEIRS for name in names]
+    is_all_ours = not any(name.startswith(OURS) for name in names)
+    colours = [_OURS if is_all_ours or name.startswith(OURS) else _THEIRS for name in names]
     axes.barh(names, middles, color=colours, height=0.7)
     axes.errorbar(middles, names, xerr=list(zip(*spans, strict=True)), fmt="none", ecolor="#333333", elinewidth=1)
     axes.invert_yaxis()
     if min(middles) > 0 and max(middles) > 20 * min(middles):
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter("{x:g}")
     better = "less" if outcome.figure.is_less_better else "more"
     axes.set_title(f"{outcome.figure.name}\n{outcome.figure.unit}; {better} is better")
     for name, middle in zip(names, middles, strict=True):
         axes.annotate(
-            f" {middle:.3g}", (middle, name), va="center", xytext=(2, 6), textcoords="offset points", fontsize=7.5
+            f" {number(middle)}", (middle, name), va="center", xytext=(2, 6), textcoords="offset points", fontsize=7.5
         )

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,47 +18,39 @@ from ..proc import children, peak_kib
 from .client import HOST
 from .figures import OURS, Bound, Figure, Trial
 from .scale import Scale
-from .servers import ORTHANC, PYNETDICOM, Server
+from .servers import Server
 
-DCMTK, PARALLEL = "echoscu", "xargs -P 32 echoscu"
+DCMTK, PARALLEL, PYNETDICOM_ECHOSCU = "echoscu", "xargs -P 32 echoscu", "pynetdicom echoscu"
 
 _BIN = Path(sys.executable).parent
 _MINIPACS = str(_BIN / "minipacs")
+_CALLED = "ORTHANC"
 _LONGEST = 120.0  # seconds
 _LOOK = 0.01  # seconds between two looks at the memory of a process
 _PYNETDICOM = [sys.executable, str(_BIN / "echoscu")]
 
 
-def cold_trial(orthanc: Server) -> Trial:
-    """One echo of Orthanc by a process that begins and ends with it."""
-    return Trial(
-        (
-            Figure(
-                "one echo of Orthanc, whole process",
-                "ms",
-                (Bound(0.7, DCMTK), Bound(1 / 3, f"{PYNETDICOM} echoscu")),
-            ),
-        ),
-        {name: partial(_milliseconds, command) for name, command in _echoes(orthanc.port, 1).items()},
-    )
+def echo_trial(orthanc: Server, count: int, bounds: tuple[Bound, ...], folder: Path) -> Trial:
+    """So many echoes of Orthanc on one association, by a process that begins and ends with it.
 
-
-def repeated_trial(orthanc: Server, scale: Scale) -> Trial:
-    """Many echoes of Orthanc on one association."""
-    return Trial(
-        (Figure(f"{scale.echoes} echoes of Orthanc, whole process", "ms", (Bound(1 / 20, DCMTK),)),),
-        {name: partial(_milliseconds, command) for name, command in _echoes(orthanc.port, scale.echoes).items()},
-    )
-
-
-def _echoes(port: int, count: int) -> dict[str, list[str]]:
-    here = [HOST, str(port)]
+    In a folder without settings of ours, as DCMTK has none.
+    """
+    what = "one echo" if count == 1 else f"{count} echoes"
+    here = [HOST, str(orthanc.port)]
     repeat = [] if count == 1 else ["--repeat", str(count)]
-    return {
-        OURS: [_MINIPACS, "echo", f"{ORTHANC.upper()}@{HOST}:{port}", "--count", str(count)],
-        DCMTK: [ECHOSCU, "--call", ORTHANC.upper(), *repeat, *here],
-        f"{PYNETDICOM} echoscu": [*_PYNETDICOM, *here, "--called-aet", ORTHANC.upper(), *repeat],
+    commands = {
+        OURS: [_MINIPACS, "echo", f"{_CALLED}@{HOST}:{orthanc.port}", *(["--count", str(count)] if repeat else [])],
+        DCMTK: [ECHOSCU, "--call", _CALLED, *repeat, *here],
+        PYNETDICOM_ECHOSCU: [*_PYNETDICOM, *here, "--called-aet", _CALLED, *repeat],
     }
+    return Trial(
+        (Figure(f"{what} of Orthanc, whole process", "ms", bounds),),
+        {name: partial(_milliseconds, command, folder) for name, command in commands.items()},
+    )
+
+
+COLD = (Bound(0.7, DCMTK), Bound(1 / 3, PYNETDICOM_ECHOSCU))
+REPEATED = (Bound(1 / 20, DCMTK),)
 
 
 @contextmanager
@@ -85,26 +78,26 @@ def everybody_trial(alive: Server, silent: int, scale: Scale, folder: Path) -> T
             Figure("the most memory of a process for that", "MB", (Bound(150),)),
         ),
         {
-            OURS: partial(_seconds_and_megabytes, ours, 1),
-            PARALLEL: partial(_seconds_and_megabytes, theirs, 123),  # xargs: a command failed
+            OURS: partial(_seconds_and_megabytes, ours, folder, 1),
+            PARALLEL: partial(_seconds_and_megabytes, theirs, folder, 123),  # xargs: a command failed
         },
     )
 
 
-def _milliseconds(command: Sequence[str]) -> tuple[float]:
+def _milliseconds(command: Sequence[str], folder: Path) -> tuple[float]:
     started = time.perf_counter()
-    with _begun(command) as process:
-        code = process.wait(_LONGEST)
+    with _begun(command, folder) as process:
+        code = process.wait()  # with a timeout it would look every 50 ms
+        elapsed = time.perf_counter() - started
     assert code == 0, f"{' '.join(command)}: exit code {code}"
-    return ((time.perf_counter() - started) * 1000,)
+    return (elapsed * 1000,)
 
 
-def _seconds_and_megabytes(command: Sequence[str], code: int) -> tuple[float, float]:
+def _seconds_and_megabytes(command: Sequence[str], folder: Path, code: int) -> tuple[float, float]:
     """Seconds that a process takes, and the most memory that it itself had, or one of its children at a time."""
     started, most = time.perf_counter(), 0
-    with _begun(command) as process:
+    with _begun(command, folder) as process:
         while process.poll() is None:
-            assert time.perf_counter() - started < _LONGEST, f"{command[0]} does not end"
             most = max(most, *(peak_kib(pid) for pid in (process.pid, *children(process.pid))))
             time.sleep(_LOOK)
     assert process.returncode == code, f"{' '.join(command)}: exit code {process.returncode}, not {code}"
@@ -112,15 +105,28 @@ def _seconds_and_megabytes(command: Sequence[str], code: int) -> tuple[float, fl
 
 
 @contextmanager
-def _begun(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+def _begun(command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run it, and end it with all its children whatever happens."""
     nothing = subprocess.DEVNULL
     process = subprocess.Popen(
-        command, stdin=nothing, stdout=nothing, stderr=nothing, env=environment(), start_new_session=True
+        command,
+        stdin=nothing,
+        stdout=nothing,
+        stderr=nothing,
+        env=environment(),
+        cwd=folder,
+        start_new_session=True,
     )
+
+    def end() -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    watchdog = threading.Timer(_LONGEST, end)
+    watchdog.start()
     try:
         yield process
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        watchdog.cancel()
+        end()
         process.wait()
