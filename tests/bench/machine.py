@@ -19,7 +19,7 @@ def described() -> dict[str, str]:
         "date": datetime.now(UTC).date().isoformat(),
         "processor": f"{os.cpu_count()} cores, {_processor()}",
         "memory": f"{memory:.0f} GiB",
-        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}, {platform.machine()}",
         "Python": platform.python_version(),
         "minipacs": version("minipacs"),
         "pynetdicom": version("pynetdicom"),

@@ -61,13 +61,17 @@ def in_short(outcome: Outcome) -> str:
 
 def as_text(results: Results) -> str:
     """A block a figure: median, minimum and maximum of each, the ratio to ours, and whether it is what it has to be."""
-    lines = [", ".join(f"{what} {said}" for what, said in results.machine.items())]
+    lines = [_machine(results)]
     lines.append(f"{results.scale.rounds} rounds; median (minimum to maximum), and so of the ratio round by round")
     for outcome in results.outcomes:
         lines += ["", f"{outcome.figure.name}, {outcome.figure.unit}", *_rows(outcome), *_judged(outcome)]
     missed = sum(not verdict.is_reached for outcome in results.outcomes for verdict in outcome.verdicts())
     asked = sum(len(outcome.figure.bounds) for outcome in results.outcomes)
     return "\n".join([*lines, "", f"{asked - missed} of {asked} bounds reached"]) + "\n"
+
+
+def _machine(results: Results) -> str:
+    return ", ".join(f"{what} {said}" for what, said in results.machine.items())
 
 
 def _rows(outcome: Outcome) -> Iterator[str]:
@@ -118,8 +122,8 @@ def record(results: Results) -> None:
 
 
 def as_markdown(results: Results) -> str:
-    """Tables: figures of the same contestants share one."""
-    tables = []
+    """The machine, and tables: figures of the same contestants share one."""
+    tables = [f"{results.scale.rounds} rounds; {_machine(results)}.\n"]
     for names, outcomes in groupby(results.outcomes, lambda outcome: tuple(outcome.values)):
         lines = [f"| | {' | '.join(names)} | has to be |", f"|---|{'---|' * len(names)}---|"]
         lines += [_markdown_row(outcome) for outcome in outcomes]
