@@ -132,6 +132,17 @@ def raw_peer(port: int, *, buffers: int | None = None, source: str | None = None
         yield peer
 
 
+def is_closed_unread(port: int, data: bytes = b"", *, source: str | None = None) -> bool:
+    """Whether the node closes without a word, whatever *data* it is sent from that address of ours."""
+    try:
+        with raw_peer(port, source=source) as peer:
+            with suppress(OSError):  # it may be closed before we have sent all
+                peer.send(data)
+            return peer.receive_all() == b""
+    except ConnectionResetError:  # or before connect() has returned
+        return True
+
+
 # --- bytes, broken or not ------------------------------------------------------------------------------------------
 
 

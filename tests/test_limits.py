@@ -6,7 +6,7 @@ import resource
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from minipacs.tls import client_context, server_context
 from .certificates import Authority
 from .peers.node import MINIPACS, Node, environment, serving, table
 from .peers.process import running, wait_until
-from .raw import RawPeer, asking, raw_peer, rejecting
+from .raw import RawPeer, asking, is_closed_unread, raw_peer, rejecting
 from .test_scp import (
     ACCEPTED,
     ECHOSCU,
@@ -60,21 +60,10 @@ def node_for(*allow_from: str, **options: Any) -> VerificationSCP:
     return VerificationSCP([ECHOSCU], port=0, timeouts=SHORT, allow_from=allow_from, **options)
 
 
-def is_closed_unread(port: int, data: bytes = OPEN) -> bool:
-    """Whether the node closes without a word."""
-    try:
-        with raw_peer(port) as peer:
-            with suppress(OSError):  # it may be closed before we have sent all
-                peer.send(data)
-            return peer.receive_all() == b""
-    except ConnectionResetError:  # or before connect() has returned
-        return True
-
-
 def test_from_elsewhere_nothing_is_read_and_one_line_tells_of_it(lines: Lines) -> None:
     with node_for("10.1.2.0/24", "::1", limits=Limits(connections=1)) as node:
         for _ in range(20):
-            assert is_closed_unread(node.port)
+            assert is_closed_unread(node.port, OPEN)
         wait_until(lambda: listener_of(node).associations.refused_connections == 20, within=PATIENCE, what="20 refused")
         assert [line.getMessage() for line in lines.records] == [REFUSED]
         assert lines.records[0].levelno == logging.WARNING
@@ -107,7 +96,7 @@ def test_who_is_not_taken_makes_nobody_give_way() -> None:
         held.connect(("127.0.0.1", node.port))
         wait_until(lambda: len(listener_of(node)._connections) == 1, within=PATIENCE, what="the one that waits")
         for _ in range(5):
-            assert is_closed_unread(node.port)
+            assert is_closed_unread(node.port, OPEN)
         held.sendall(OPEN)
         assert held.recv(len(ACCEPTED), socket.MSG_WAITALL) == ACCEPTED
 
@@ -116,7 +105,7 @@ def test_the_port_for_tls_takes_the_same_addresses(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ca")
     tls, ours = authority.settings(authority.issue()), client_context(authority.settings(authority.issue("peer.test")))
     with node_for("10.0.0.0/8", tls=server_context(tls)) as node:
-        assert is_closed_unread(node.port)
+        assert is_closed_unread(node.port, OPEN)
         assert not echo(Peer("", "MINIPACS", "127.0.0.1", node.port), "ECHOSCU", tls=ours).is_success
     with node_for("127.0.0.1", tls=server_context(tls)) as node:
         assert echo(Peer("", "MINIPACS", "127.0.0.1", node.port), "ECHOSCU", tls=ours).is_success
@@ -128,7 +117,7 @@ def test_a_guard_that_breaks_stays_shut(monkeypatch: pytest.MonkeyPatch) -> None
 
     with node_for("127.0.0.1") as node:
         monkeypatch.setattr("minipacs.listener.is_within", breaks)
-        assert is_closed_unread(node.port)
+        assert is_closed_unread(node.port, OPEN)
         monkeypatch.undo()
         assert echoes(node)
 
@@ -145,7 +134,7 @@ def test_the_settings_and_the_status_say_it(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "conf" / "minipacs.toml").write_text('[node]\nallow_from = ["10.1.2.0/24"]\n')
     with serving(tmp_path, table({"name": "echoscu", "ae_title": "ECHOSCU"})) as node:
         for _ in range(2):
-            assert is_closed_unread(node.port)
+            assert is_closed_unread(node.port, OPEN)
         status = node.minipacs("status", "--port", str(node.port)).stdout
         assert "0 closed; 2 connections from addresses outside allow_from" in status
 

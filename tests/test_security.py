@@ -18,7 +18,7 @@ from minipacs.tls import client_context
 
 from .certificates import Authority, Identity
 from .peers.node import Node, serving
-from .raw import raw_peer
+from .raw import is_closed_unread
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SOMEBODY_ELSE = "127.0.0.2"
@@ -88,8 +88,7 @@ def test_five_lines_lock_a_node_down(locked: Locked) -> None:
         assert echo(Peer("", "MINIPACS", "127.0.0.1", node.port), "ORTHANC").code == "no-association.tls"
         node.wait_for("association", 5)  # it tells of the last three after their peers have seen the end
 
-        with raw_peer(node.port, source=SOMEBODY_ELSE) as peer:
-            assert peer.receive_all() == b""
+        assert is_closed_unread(node.port, source=SOMEBODY_ELSE)
         assert (
             json.loads(node.minipacs("status", "--json", "--port", str(node.port)).stdout)["associations"][
                 "connections"
