@@ -41,11 +41,13 @@ class Trial:
     """Something that each contestant does in each round, and that gives one value for each figure.
 
     *at_once*: the contestants do it side by side, where that changes nothing; else one after the other.
+    *is_cold*: each time begins with a process of its own, so that there is nothing to warm up.
     """
 
     figures: tuple[Figure, ...]
     contestants: Mapping[str, Callable[[], Sequence[float]]]
     at_once: bool = False
+    is_cold: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,10 @@ def run(trial: Trial, rounds: int, tell: Callable[[str], None], *, is_warmed_up:
 
     Args:
         tell: is told what is done now.
-        is_warmed_up: whether one round more goes before, which does not count.
+        is_warmed_up: whether one round more goes before, which does not count, where there is anything to warm up.
     """
     outcomes = [Outcome(figure, {name: [] for name in trial.contestants}) for figure in trial.figures]
-    for number in range(0 if is_warmed_up else 1, rounds + 1):
+    for number in range(0 if is_warmed_up and not trial.is_cold else 1, rounds + 1):
         words = f"{trial.figures[0].name}: " + (f"round {number} of {rounds}" if number else "warming up")
         for name, values in _round(trial, words, tell):
             assert len(values) == len(outcomes), name

@@ -167,6 +167,7 @@ def rest_trial(servers: Mapping[str, Server], scale: Scale) -> Trial:
         ),
         {name: partial(_at_rest, server, scale.rest) for name, server in servers.items()},
         at_once=True,
+        is_cold=True,
     )
 
 

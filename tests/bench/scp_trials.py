@@ -70,6 +70,7 @@ def idle_trial(scale: Scale, folder: Path) -> Trial:
             Figure("an echo beside idle associations", "× alone", (Bound(1.5, who=ours),)),
         ),
         {names[name]: partial(_beside_idle_ones, name, count, folder, scale.seconds) for name, count in counts.items()},
+        is_cold=True,
     )
 
 

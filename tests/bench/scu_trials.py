@@ -46,6 +46,7 @@ def echo_trial(orthanc: Server, count: int, bounds: tuple[Bound, ...], folder: P
     return Trial(
         (Figure(f"{what} of Orthanc, whole process", "ms", bounds),),
         {name: partial(_milliseconds, command, folder) for name, command in commands.items()},
+        is_cold=count > 1,  # of a single echo, the files of the programs are read from memory once they were read
     )
 
 
@@ -81,6 +82,7 @@ def everybody_trial(alive: Server, silent: int, scale: Scale, folder: Path) -> T
             OURS: partial(_seconds_and_megabytes, ours, folder, 1),
             PARALLEL: partial(_seconds_and_megabytes, theirs, folder, 123),  # xargs: a command failed
         },
+        is_cold=True,
     )
 
 
