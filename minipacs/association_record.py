@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -18,6 +19,9 @@ class AssociationOutcome(StrEnum):
     CLOSED = "closed"  # the connection closed without A-RELEASE or A-ABORT
 
 
+_USE = frozenset({"services", "objects", "bytes", "failures"})
+
+
 class AssociationRecord(Struct, frozen=True, kw_only=True):
     """An association at its end. What the peer sent is escaped: every text is printable ASCII.
 
@@ -28,6 +32,10 @@ class AssociationRecord(Struct, frozen=True, kw_only=True):
         peer: its name in the peer table; None for a stranger.
         outcome: how it ended.
         echoes: C-ECHO-RQ answered with success.
+        services: the services beyond Verification that it was handed over for and has used, and ``echo`` beside them.
+        objects: composite objects that came or went and were taken.
+        bytes: of the P-DATA-TF PDUs, of both directions; counted where *services* are.
+        failures: requests and sub-operations that ended in a status of failure.
         reject: result/source/reason of our A-ASSOCIATE-RJ; None when there was none.
         code: the row of the catalogue; empty when there is nothing to say.
         reason: what is true, in words; None when there is nothing to say.
@@ -43,6 +51,10 @@ class AssociationRecord(Struct, frozen=True, kw_only=True):
     peer: str | None
     outcome: AssociationOutcome
     echoes: int = 0
+    services: tuple[str, ...] = ()
+    objects: int = 0
+    bytes: int = 0
+    failures: int = 0
     reject: str | None = None
     code: str = ""
     reason: str | None = None
@@ -64,6 +76,7 @@ class AssociationRecord(Struct, frozen=True, kw_only=True):
         parts = [f"{self.outcome}{f' {self.reject}' if self.reject else ''}"]
         if self.echoes:
             parts.append(self.counted_echoes)
+        parts += use_as_text(self)
         parts.append(f"{self.duration_ms:.1f} ms")
         line = f"{who} -> {self.called_ae_title or 'nobody'}: {', '.join(parts)}"
         if self.reason:
@@ -74,5 +87,49 @@ class AssociationRecord(Struct, frozen=True, kw_only=True):
         return line
 
     def as_fields(self) -> dict[str, object]:
-        """Return what a machine reads, by name."""
-        return {name: getattr(self, name) for name in self.__struct_fields__ if name != "code"}
+        """Return what a machine reads, by name; of services only where there were any."""
+        left_out = {"code"} if self.services else {"code", *_USE}
+        return {name: getattr(self, name) for name in self.__struct_fields__ if name not in left_out}
+
+
+class Used(Protocol):
+    """What was used of services."""
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Their names."""
+
+    @property
+    def objects(self) -> int:
+        """How many objects came or went and were taken."""
+
+    @property
+    def bytes(self) -> int:
+        """Of the P-DATA-TF PDUs."""
+
+    @property
+    def failures(self) -> int:
+        """How many ended in a status of failure."""
+
+
+def use_as_text(used: Used) -> list[str]:
+    """Return the services, the objects, the size and the failures, as they stand in a line; nothing where none were."""
+    if not used.services:
+        return []
+    parts = [" ".join(used.services)]
+    if used.objects or set(used.services) - {"echo", "find"}:
+        parts.append(_counted(used.objects, "object"))
+    parts.append(shown_size(used.bytes))
+    return parts if not used.failures else [*parts, _counted(used.failures, "failure")]
+
+
+def shown_size(size: int) -> str:
+    """Return a number of bytes as people read it: ``0 bytes``, ``512 kB``, ``1.5 MB``."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{size / factor:.{0 if size >= 100 * factor else 1}f} {unit}"
+    return _counted(size, "byte")
+
+
+def _counted(count: int, one: str) -> str:
+    return f"{count} {one}{'' if count == 1 else 's'}"

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from minipacs.call_words import words_of_call
 from minipacs.echo_callbacks import EchoCallbacks
 from minipacs.echo_result import EchoResult, Outcome
 from minipacs.errors import PDUError
-from minipacs.escape import escape
+from minipacs.reach import reach
 from minipacs.recognition import (
     Failed,
     ended_between_echoes,
@@ -20,7 +21,6 @@ from minipacs.recognition import (
     not_associated,
     of_context_result,
     of_status,
-    unreachable,
 )
 from minipacs.requestor import Requestor
 from minipacs.wire.associate import AssociateAC, AssociateRJ
@@ -113,27 +113,8 @@ class Call:
         return replace(result, observations=(*result.observations, seen)) if seen else result
 
     def _connect(self) -> None:
-        assert self._peer.host is not None
-        assert self._peer.port is not None
-        try:
-            with self._timed("connect"):
-                self._requestor.connect(self._peer.host, self._peer.port, self._timeout)
-                if self._tls is not None:
-                    self._secure(self._tls, self._peer.tls_name or self._peer.host)
-        except (OSError, UnicodeError) as error:
-            raise unreachable(error) from None
-
-    def _secure(self, tls: ssl.SSLContext, server_name: str) -> None:
-        from minipacs.certificate import described, is_of
-        from minipacs.tls_recognition import handshake_failed
-
-        try:
-            self._requestor.secure(tls, server_name.partition("%")[0].rstrip("."), self._timeout)
-        except OSError as error:
-            raise handshake_failed(error, is_agreed=self._requestor.is_tls_agreed) from None
-        certificate = self._requestor.certificate
-        if self._peer.certificate and not is_of(self._peer.certificate, certificate):
-            raise Failed(Outcome.NO_ASSOCIATION, "tls.another-certificate", described(certificate or b""))
+        with self._timed("connect"):
+            reach(self._requestor, self._peer, self._timeout, self._tls)
 
     def _associate(self) -> None:
         with self._timed("associate"):
@@ -279,19 +260,11 @@ class Call:
         return statuses[-1] if statuses else None
 
     def _diagnose(self, failed: Failed) -> Diagnosis:
-        from minipacs.diagnosis import diagnose, quoted, symbol  # the catalogue is for calls that fail
-
-        return diagnose(
-            failed.code,
-            called=escape(self._peer.ae_title),
-            calling=escape(self._request.calling_ae_title),
-            host=escape(str(self._peer.host)),
-            port=self._peer.port,
-            local_host=self._requestor.local_address,
-            local_port=self._scp_port,
-            symbol=symbol(self._request.calling_ae_title),
-            quoted=quoted(escape(self._request.calling_ae_title)),
+        return words_of_call(
+            failed,
+            self._peer,
+            self._request.calling_ae_title,
+            local_address=self._requestor.local_address,
+            scp_port=self._scp_port,
             timeout=self._timeout,
-            codes=failed.codes,
-            detail=escape(failed.detail),
         )

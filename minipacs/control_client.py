@@ -56,6 +56,17 @@ class NodeControl:
         if self._followed is None:
             self._followed, _ = self._ask("follow", _Following)
 
+    def forget(self, sop_instance_uid: str) -> bool:
+        """Have the node remove the object of that UID from what it keeps; False when it has none.
+
+        Raises:
+            ControlError: it does not answer in time, is gone, keeps no objects, or cannot remove it.
+        """
+        lines, answer = self._ask("forget", _Forgotten, sop_instance_uid=sop_instance_uid)
+        lines.close()
+        assert isinstance(answer, _Forgotten)
+        return answer.was_there
+
     def next_association(self, timeout: float) -> AssociationRecord:
         """Return the next association that ended since `follow`, in the order in which they ended.
 
@@ -86,13 +97,13 @@ class NodeControl:
         """Close."""
         self.close()
 
-    def _ask(self, what: str, answer_type: type[Any]) -> tuple[_Lines, Any]:
+    def _ask(self, what: str, answer_type: type[Any], **more: str) -> tuple[_Lines, Any]:
         """Return the connection and the answer on it; a node that is busy is asked again until it is too late."""
         deadline = monotonic() + self._timeout
         while True:
             lines = _Lines(self._path)
             try:
-                return lines, lines.ask(what, answer_type, deadline)
+                return lines, lines.ask({"ask": what} | more, answer_type, deadline)
             except TimeoutError:
                 lines.close()
                 late = f"{self._path}: the node does not answer within {self._timeout:g} s; is it suspended?"
@@ -162,6 +173,11 @@ class _Following(msgspec.Struct, frozen=True):
     event: Literal["following"]
 
 
+class _Forgotten(msgspec.Struct, frozen=True):
+    event: Literal["forgotten"]
+    was_there: bool
+
+
 class _Refusal(msgspec.Struct, frozen=True):
     error: str
     is_busy: bool = False
@@ -175,7 +191,7 @@ class _Lines:
         self._socket = socket.socket(socket.AF_UNIX)
         self._received = bytearray()
 
-    def ask(self, what: str, answer_type: type[Any], deadline: float) -> Any:
+    def ask(self, what: dict[str, str], answer_type: type[Any], deadline: float) -> Any:
         """Connect, ask, and return the answer.
 
         Raises:
@@ -191,7 +207,7 @@ class _Lines:
             raise self._gone(error) from None
         with suppress(OSError):  # a node that is busy closes before it has read; its answer is there
             self._socket.settimeout(max(0.001, deadline - monotonic()))
-            self._socket.sendall(msgspec.json.encode({"ask": what}) + b"\n")
+            self._socket.sendall(msgspec.json.encode(what) + b"\n")
         return self.next(answer_type, deadline)
 
     def next(self, line_type: type[Any], deadline: float) -> Any:

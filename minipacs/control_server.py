@@ -1,8 +1,9 @@
-"""The control socket of a running node: its user asks it for its status, or follows its associations.
+"""The control socket of a running node: its user asks it for its status, follows its associations, has it forget.
 
 JSON lines, one request a connection: ``{"ask":"status"}`` is answered by one line; ``{"ask":"follow"}`` by
-``{"event":"following"}`` and then a line an association that ends. Nothing that a client does may harm an association:
-clients are few, what they send is short, and who does not read is dropped.
+``{"event":"following"}`` and then a line an association that ends; ``{"ask":"forget","sop_instance_uid":…}``, of an
+object that it keeps, by ``{"event":"forgotten"}`` and whether it was there. Nothing that a client does may harm an
+association: clients are few, what they send is short, and who does not read is dropped.
 """
 
 from __future__ import annotations
@@ -43,10 +44,12 @@ class ControlServer:
 
     Args:
         status: returns what the node says of itself now.
+        forget: removes the object of a UID, and returns whether there was one; None where none are kept.
     """
 
-    def __init__(self, status: Callable[[], NodeStatus]) -> None:
+    def __init__(self, status: Callable[[], NodeStatus], forget: Callable[[str], bool] | None = None) -> None:
         self.status = status
+        self.forget = forget
         self._clients: set[_Client] = set()
         self._followers: set[_Client] = set()
         self._acceptor: Acceptor | None = None
@@ -130,7 +133,8 @@ class ControlServer:
 
 
 class _Request(msgspec.Struct, frozen=True):
-    ask: Literal["status", "follow"]
+    ask: Literal["status", "follow", "forget"]
+    sop_instance_uid: str = ""
 
 
 class _Client(asyncio.Protocol):
@@ -181,17 +185,33 @@ class _Client(asyncio.Protocol):
         try:
             request = msgspec.json.decode(line, type=_Request)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self._refuse('a request is {"ask":"status"} or {"ask":"follow"}')
+            self._refuse('a request is {"ask":"status"}, {"ask":"follow"} or {"ask":"forget","sop_instance_uid":"1.2"}')
             return
         if request.ask == "status":
             self._send(msgspec.json.encode(self._server.status()))
             self._transport.close()
+        elif request.ask == "forget":
+            self._forget(request.sop_instance_uid)
         elif self._server.follows(self):
             assert self._timer is not None
             self._timer.cancel()
             self._send(b'{"event":"following"}')
         else:
             self._refuse(f"{_MOST_FOLLOWERS} clients follow, the most", is_busy=True)
+
+    def _forget(self, uid: str) -> None:
+        """Remove an object; not in the loop, for the index may have to wait for its turn."""
+        if self._server.forget is None:
+            self._refuse("this node keeps no objects")
+            return
+        asyncio.get_running_loop().run_in_executor(None, self._server.forget, uid).add_done_callback(self._forgotten)
+
+    def _forgotten(self, done: asyncio.Future[bool]) -> None:
+        if (error := done.exception()) is not None:
+            self._refuse(f"it cannot be forgotten: {error}")
+            return
+        self._send(msgspec.json.encode({"event": "forgotten", "was_there": done.result()}))
+        self._transport.close()
 
     def _refuse(self, why: str, *, is_busy: bool = False) -> None:
         self._received = b""

@@ -40,13 +40,17 @@ def explain_pause(error: OSError | None) -> Diagnosis:
     return diagnose("inbound.no-descriptors", detail=error.strerror or str(error))
 
 
-def make_room(connections: int) -> str:
+def make_room(connections: int, more: int = 0) -> str:
     """Raise our own limit as far as so many connections need, and the system allows.
+
+    Args:
+        connections: the most under [limits].
+        more: descriptors that are needed besides.
 
     Returns:
         What is amiss when it does not allow as many, as a line for the log; else nothing.
     """
-    needed = connections + SPARE + _OF_THE_NODE
+    needed = connections + more + SPARE + _OF_THE_NODE
     soft, hard = _limits()
     if soft >= needed:
         return ""
@@ -60,7 +64,7 @@ def make_room(connections: int) -> str:
     return (
         f"connections = {connections} under [limits] takes {needed} file descriptors, and this process may have "
         f"{soft}: accepting will pause before that; raise the limit (ulimit -n; LimitNOFILE= in a unit of systemd), "
-        f"or set connections = {max(1, soft - SPARE - _OF_THE_NODE)}"
+        f"or set connections = {max(1, soft - more - SPARE - _OF_THE_NODE)}"
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from minipacs.catalogue import round_trip, tls, we_are_called, we_call
+from minipacs.catalogue import round_trip, services, tls, we_are_called, we_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +35,7 @@ OR_ADDRESS = "; or, where what it has is how it reaches us: name that host by --
 WE_CALL: tuple[Row, ...] = we_call.ROWS
 WE_ARE_CALLED: tuple[Row, ...] = we_are_called.ROWS
 ROUND_TRIP: tuple[Row, ...] = round_trip.ROWS
+SERVICES: tuple[Row, ...] = services.ROWS
 
 PARTS: Mapping[str, tuple[Row, ...]] = {
     "When we call": WE_CALL,
@@ -42,6 +43,7 @@ PARTS: Mapping[str, tuple[Row, ...]] = {
     "When we call by TLS": tls.WE_CALL,
     "When we are called by TLS": tls.WE_ARE_CALLED,
     "On a round trip": ROUND_TRIP,
+    "When we store, find, move or get": SERVICES,
 }
 """The rows, which are written down in catalogue/, by what is under way."""
 
@@ -79,30 +81,40 @@ _PLACEHOLDERS = {
         "at_tls": " on port <our port for TLS>",
         "calling": "<calling AE title>",
         "codes": "<codes>",
+        "destination": "<AE title of the destination>",
         "detail": "<detail>",
         "fingerprint": "sha256:<fingerprint>",
         "entry": "<what Orthanc has>",
         "held": "<number>",
         "host": "<host>",
+        "line": "what the leg registered says",
         "local_host": "<our address>",
         "local_port": "<port of our SCP>",
         "name": "<name>",
         "near": "<the known one>",
         "near_miss": "",
+        "operation": "<C-STORE, C-FIND, C-MOVE or C-GET>",
         "options": "",
         "other": "<name>",
         "or_address": OR_ADDRESS,
         "or_plain": ", or let it call our plain port",
         "or_tls": ", or let it call our port for TLS",
         "peers": "",
+        "patient": "<Patient ID>",
+        "place": '"<its address>", <its port>',
         "port": "<port>",
         "quoted": '"<calling AE title>"',
         "rename": "; or give this node the title <called AE title> (--ae-title)",
+        "serving": "minipacs serve --storage FOLDER",
+        "services": '["<what is allowed>", "<the service>"]',
+        "sop_class": "<SOP class>",
         "symbol": "<name>",
+        "syntax": "<transfer syntax>",
         "target": "<calling AE title>@<address of the peer>:PORT",
         "timeout": "<seconds>",
         "title": "<our AE title>",
         "url": "<URL of Orthanc>",
+        "where": "our node",
         "wanted": "<our AE title>@<our address>:<port of our SCP>",
     }.items()
 }

@@ -4,7 +4,8 @@
     ├── FileError            a file of ours cannot be used; carries every fault in it
     │   ├── PeerTableError
     │   ├── SettingsError
-    │   └── CertificateError
+    │   ├── CertificateError
+    │   └── StorageError
     ├── ListenError          the node cannot listen where it was told to
     ├── OrthancError         an Orthanc cannot be asked by REST, or refuses
     │   └── RegistrationError    it cannot know us as we are, or somebody else has our name there
@@ -52,6 +53,10 @@ class SettingsError(FileError):
 
 class CertificateError(FileError):
     """Certificates for trying TLS out that cannot be made, or a file that is not what it should be."""
+
+
+class StorageError(FileError):
+    """The folder where objects are kept cannot be used."""
 
 
 class ListenError(MinipacsError):

@@ -13,6 +13,17 @@ def escape(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii")
 
 
+def readable(text: str) -> str:
+    r"""Return *text* as escape() does, but leave the letters of every script: a patient's name is to be read.
+
+    What is not printable is escaped (Unicode categories C, and Z but the space), and with it what turns the direction
+    of writing.
+    """
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(c if c.isprintable() and c != "\\" else escape(c) for c in text)
+
+
 def hex_dump(data: bytes, length: int = 16) -> str:
     """Return the first *length* bytes of *data* as hexadecimal pairs, such as ``47 45 54 20``."""
     return data[:length].hex(" ")

@@ -118,7 +118,7 @@ def by_rest(orthanc: Orthanc, wanted: Wanted, entry: str | None, arrivals: Arriv
         said, is_told = str(error), False
     record = _collect(arrivals, said, deadline.at)
     if record is not None and said and _is_echo(record):  # with DicomEchoChecksFind it asks for more than an echo
-        words = _words(record, arrivals)
+        words = words_of(record, arrivals)
         also = f"{words.reason}; Orthanc calls it a failure all the same: {said}"
         return leg_of("in", _meaning(record), Standing.WARNED, Diagnosis(words.code, also, words.fix), since(started))
     if record is not None:
@@ -151,7 +151,7 @@ def by_hand(
     for record in arrivals.until(monotonic() + seconds):
         if _is_echo(record):
             return _arrived(record, started, arrivals)
-        words = _words(record, arrivals)
+        words = words_of(record, arrivals)
         told(f"{words.reason}; fix: {words.fix}")
     nearest = arrivals.last_call or arrivals.last_stranger
     if nearest is not None:
@@ -164,7 +164,7 @@ def by_hand(
 def _arrived(record: AssociationRecord, started: float, arrivals: Arrivals) -> Leg:
     outcome = _meaning(record)
     standing = Standing.PASSED if outcome is InboundOutcome.SUCCESS else Standing.FAILED
-    return leg_of("in", outcome, standing, _words(record, arrivals), since(started))
+    return leg_of("in", outcome, standing, words_of(record, arrivals), since(started))
 
 
 def _is_echo(record: AssociationRecord) -> bool:
@@ -182,7 +182,7 @@ def _meaning(record: AssociationRecord) -> InboundOutcome:
     return InboundOutcome.FAILED
 
 
-def _words(record: AssociationRecord, arrivals: Arrivals) -> Diagnosis:
+def words_of(record: AssociationRecord, arrivals: Arrivals) -> Diagnosis:
     """Return what there is to say of a call that arrived: from which address, with which titles, with what result."""
     who = f"{record.calling_ae_title} called {record.called_ae_title} from {record.address}"
     if _is_echo(record):

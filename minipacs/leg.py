@@ -28,7 +28,8 @@ class Leg(Struct, frozen=True, kw_only=True):
     """What became of one leg.
 
     Attributes:
-        leg: ``out``, ``stranger``, ``registered`` or ``in``.
+        leg: ``out``, ``stranger``, ``registered`` or ``in``; of an image ``store``, ``find``, ``move``, ``compare`` or
+            ``remove``.
         outcome: its own word for it.
         standing: what that means.
         code: the row of the catalogue; empty when there is nothing to say.

@@ -23,15 +23,18 @@ from minipacs.diagnosis import Diagnosis, diagnose
 from minipacs.errors import ListenError
 from minipacs.flood_log import FloodLog
 from minipacs.node_status import AssociationsStatus
+from minipacs.shortfall import SHORTFALLS, explain_shortfall
 from minipacs.tally import Tally, open_association
 from minipacs.tls_connection import TLSConnection
 from minipacs.turns import Turns
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Callable
 
     from minipacs.association_record import AssociationRecord
+    from minipacs.handover import Offer, Services, Usage
     from minipacs.listening import Watch
     from minipacs.peers import PeerTable
     from minipacs.settings import Settings
@@ -54,6 +57,7 @@ class Listener:
         on_end: told of each association at its end.
         watch: returns whoever looks at the wire of a connection; None: nobody does.
         tls: returns the context by which peers are answered now on the port for TLS; None: there is no such port.
+        services: what serves more than Verification; None: nothing does.
 
     Attributes:
         port: the port for plain DICOM that is really bound, once it listens; None when there is none.
@@ -68,6 +72,7 @@ class Listener:
         on_end: Callable[[AssociationRecord], None] = lambda _: None,
         watch: Callable[[Connection], Watch | None] = lambda _: None,
         tls: Callable[[], ssl.SSLContext] | None = None,
+        services: Services | None = None,
     ) -> None:
         self.port: int | None = None
         self.tls_port: int | None = None
@@ -80,6 +85,7 @@ class Listener:
         self._on_end = on_end
         self._log = FloodLog()
         self._tls = tls
+        self._services = services
         self._acceptor: Acceptor | None = None
         self.addresses: tuple[str, ...] = ()
         self._connections: dict[Connection, None] = {}  # in the order in which they came
@@ -153,6 +159,8 @@ class Listener:
             admission = self._admit(request, connection.address, connection.certificate)
             if admission.rejection is not None:
                 connection.abort("inbound.removed")
+            elif lost := self._lost(connection, admission):
+                connection.abort("inbound.services", detail=" ".join(lost))
 
     @property
     def associations(self) -> AssociationsStatus:
@@ -208,6 +216,22 @@ class Listener:
             admission, request, address, self._settings, held=held, certificate=certificate, tls_port=self.tls_port
         )
 
+    def serves(self, request: AssociateRQ, admission: Admission) -> tuple[Offer | None, bool]:
+        """Return how *request* is to be handed over, if it asks for more than Verification, and whether it may echo."""
+        peer = admission.peer
+        assert peer is not None, "nobody else is admitted"
+        offer = None if self._services is None else self._services.offer(request, peer)
+        return offer, peer.services is None or "echo" in peer.services
+
+    def explain_end(self, connection: Connection, diagnosis: Diagnosis) -> Diagnosis:
+        """Return what there is to say of its end, where *diagnosis* says little."""
+        return explain_shortfall(connection, diagnosis, has_services=self._services is not None)
+
+    def take(self, offer: Offer, address: tuple[str, int]) -> tuple[socket.socket, Usage]:
+        """Hand over; OSError when no descriptor is left for it."""
+        assert self._services is not None, "who made the offer?"
+        return self._services.take(offer, address)
+
     def admitted(self, connection: Connection) -> None:
         """Take note that it holds an association now."""
         self._crowd.leave(connection)
@@ -228,7 +252,8 @@ class Listener:
             if passed_over is None:
                 return
             record = replace(record, reason=f"{record.reason}{passed_over}")
-        level = logging.INFO if record.outcome in {"released", "closed"} else logging.WARNING
+        is_well = record.outcome in {"released", "closed"} and record.code not in SHORTFALLS
+        level = logging.INFO if is_well else logging.WARNING
         logger.log(level, "%s", record, extra={"event": "association", "fields": record.as_fields()})
 
     def closed(self, connection: Connection) -> None:
@@ -263,6 +288,13 @@ class Listener:
         if one is not None:
             one.cut(code)
             self._log.log(("cut", code, one.address), logging.WARNING, f"{most}: {one.address} cut")
+
+    def _lost(self, connection: Connection, admission: Admission) -> list[str]:
+        """Return the services of an association that its peer may use no more."""
+        peer, relay = admission.peer, connection.relay
+        if peer is None or relay is None or self._services is None:
+            return []
+        return sorted(relay.offer.services - self._services.may_use(peer))
 
     def _takes(self, address: str) -> bool:
         allow_from = self._settings.allow_from

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from minipacs.admission import Admission
     from minipacs.association_record import AssociationRecord
     from minipacs.diagnosis import Diagnosis
+    from minipacs.handover import Offer, Usage
     from minipacs.settings import Limits, Timeouts
     from minipacs.wire.associate import AssociateRQ
     from minipacs.wire.association import Direction
@@ -57,6 +59,15 @@ class Listening(Protocol[C_contra]):
 
     def decide(self, request: AssociateRQ, address: str, certificate: bytes | None) -> tuple[Admission, Diagnosis]:
         """Admit or reject who calls from that *address* and has shown that *certificate*, in DER."""
+
+    def serves(self, request: AssociateRQ, admission: Admission) -> tuple[Offer | None, bool]:
+        """Return how *request* is to be handed over, if it asks for more than Verification, and whether it may echo."""
+
+    def explain_end(self, connection: C_contra, diagnosis: Diagnosis) -> Diagnosis:
+        """Return what there is to say of its end, where *diagnosis* says little."""
+
+    def take(self, offer: Offer, address: tuple[str, int]) -> tuple[socket.socket, Usage]:
+        """Hand over; OSError when no descriptor is left for it."""
 
     def admitted(self, connection: C_contra) -> None:
         """Take note that it holds an association now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from minipacs.association_record import AssociationRecord
 
@@ -27,6 +27,7 @@ class ListedPeer(Struct, frozen=True):
     tls: bool
     tls_name: str | None
     certificate: tuple[str, ...] = ()
+    services: tuple[str, ...] | UnsetType = UNSET  # there where the table says something of them
 
     @classmethod
     def of(cls, peer: Peer) -> ListedPeer:
@@ -34,8 +35,17 @@ class ListedPeer(Struct, frozen=True):
         from minipacs.rules import network_text
 
         allow_from = tuple(map(network_text, peer.allow_from))
+        services = UNSET if peer.services is None else peer.services
         return cls(
-            peer.name, peer.ae_title, peer.host, peer.port, allow_from, peer.tls, peer.tls_name, peer.certificate
+            peer.name,
+            peer.ae_title,
+            peer.host,
+            peer.port,
+            allow_from,
+            peer.tls,
+            peer.tls_name,
+            peer.certificate,
+            services,
         )
 
 
@@ -89,6 +99,10 @@ class OpenAssociation(Struct, frozen=True, kw_only=True):
         since: when it connected (RFC 3339, UTC).
         duration_ms: milliseconds since then.
         echoes: C-ECHO-RQ answered with success so far.
+        services: the services that were used so far, where it was handed over for more than Verification.
+        objects: composite objects that came or went and were taken so far.
+        bytes: of the P-DATA-TF PDUs of both directions so far, where *services* are.
+        failures: requests and sub-operations that ended in a status of failure so far.
     """
 
     calling_ae_title: str
@@ -98,6 +112,10 @@ class OpenAssociation(Struct, frozen=True, kw_only=True):
     since: str
     duration_ms: float
     echoes: int
+    services: tuple[str, ...] = ()
+    objects: int = 0
+    bytes: int = 0
+    failures: int = 0
 
 
 class EndedAssociation(AssociationRecord, frozen=True, kw_only=True):
@@ -165,6 +183,7 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
         peers: its peer table.
         associations: its associations.
         tls: its certificate; None where it speaks no TLS.
+        storage: the folder where it keeps objects: the full path; None where it keeps none.
     """
 
     ae_title: str
@@ -178,6 +197,7 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
     peers: TableStatus
     associations: AssociationsStatus
     tls: TLSStatus | None = None
+    storage: str | None = None
 
 
 def tls_as_text(port: int, tls_port: int | None) -> str:

@@ -1,4 +1,4 @@
-"""Orthanc's REST API, as far as registration goes: what it knows of us, putting that right, making it echo.
+"""Orthanc's REST API, as far as a round trip goes: whom it knows, putting that right, making it echo, taking away.
 
 It opens no DICOM connection.
 """
@@ -168,6 +168,25 @@ class Orthanc:
     def echo_stranger(self, ae_title: str, host: str, port: int, seconds: int = 10) -> str:
         """Make it echo somebody whom it need not know (1.8.1 and later); otherwise as echo()."""
         return self._echo("/tools/dicom-echo", {"AET": ae_title, "Host": host, "Port": port, "Timeout": seconds})
+
+    def remove_object(self, sop_instance_uid: str) -> int:
+        """Remove what it has stored under that UID; return how many objects that were.
+
+        Args:
+            sop_instance_uid: of the object, without wildcards.
+
+        Raises:
+            OrthancError: it cannot be asked, or refuses.
+        """
+        query = {"Level": "Instance", "Query": {"SOPInstanceUID": sop_instance_uid}}
+        text = self._rest.ask("POST", "/tools/find", query, self._seconds()).text
+        try:
+            found = msgspec.json.decode(text, type=list[str])
+        except _UNREADABLE:
+            raise OrthancError(f"{self.url}/tools/find is not to be understood: {shown(text)}") from None
+        paths = [f"/instances/{quote(one, safe='')}" for one in found]
+        gone = [self._rest.ask("DELETE", path, None, self._seconds(), (NOT_FOUND,)).status == OK for path in paths]
+        return sum(gone)
 
     def local_address(self) -> str:
         """Return the IP address from which this machine reaches Orthanc's: where Orthanc finds us, but for NAT.

@@ -84,6 +84,8 @@ def _with(peer: Peer, text: str) -> str:
         entry["tls_name"] = peer.tls_name
     if peer.certificate:
         entry["certificate"] = list(peer.certificate) if peer.certificate[1:] else peer.certificate[0]
+    if peer.services is not None:
+        entry["services"] = list(peer.services)
     document = tomlkit.parse(text)
     if "peers" not in document:
         document["peers"] = tomlkit.table(is_super_table=True)

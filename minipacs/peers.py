@@ -34,6 +34,8 @@ class Peer(Struct, frozen=True):
         certificate: the certificates to which it is tied, each by its fingerprint or its subject, as
             `minipacs.certificate.normalised` has them: without one of these it is not admitted, and not called by TLS.
             Empty: any that is trusted.
+        services: what it may use of us, of ``echo``, ``store``, ``find``, ``move``, ``get``; None: all that
+            the node has.
 
     Raises:
         ValueError: a value breaks the rule for its field, which the message names.
@@ -47,6 +49,7 @@ class Peer(Struct, frozen=True):
     tls: bool = False
     tls_name: str | None = None
     certificate: tuple[str, ...] = ()
+    services: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check and normalise every field."""
@@ -59,6 +62,8 @@ class Peer(Struct, frozen=True):
         self._keep("tls", rules.boolean)
         if self.tls_name is not None:
             self._keep("tls_name", rules.host)
+        if self.services is not None:
+            self._keep("services", rules.services)
         if broken := _broken_rule_of_tls(self.host is not None, self.tls, self.tls_name is not None):
             raise ValueError(broken)
         force_setattr(
@@ -239,6 +244,7 @@ _PEER = schema.every(
             "tls": rules.boolean,
             "tls_name": rules.host,
             "certificate": rules.one_or_more(rules.certificate),
+            "services": rules.services,
         },
         required=["ae_title"],
     ),

@@ -153,6 +153,12 @@ class Requestor:
             self._socket = self._tls = None
             self.association.connection_closed()
 
+    def detach(self) -> socket.socket:
+        """Return the open connection, over TLS if it is, to somebody who carries on another association by it."""
+        assert self._socket is not None
+        sock, self._socket, self._tls = self._socket, None, None
+        return sock
+
     def cut(self) -> None:
         """Abort what is open, and close whatever happens; what goes wrong meanwhile is not told."""
         with suppress(Exception):

@@ -1,11 +1,13 @@
 """The round trip: its legs, one after the other, and what they prove together.
 
 out: we echo the peer. stranger: we echo it as somebody whom it cannot know. registered: what Orthanc has for us.
-in: the peer echoes us. What that proves is told by verdict.py.
+in: the peer echoes us. And, where an image is to travel, those of image_legs.py. What all that proves is told by
+verdict.py.
 """
 
 from __future__ import annotations
 
+import shlex
 from contextlib import ExitStack
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -16,10 +18,11 @@ from minipacs.bounded import Deadline
 from minipacs.errors import ListenError
 from minipacs.inbound import listening
 from minipacs.inbound_leg import Arrivals, by_hand, by_rest
-from minipacs.leg import Leg, since, skipped
+from minipacs.leg import Leg, Standing, since, skipped
 from minipacs.outbound_legs import Caller, out, stranger
 from minipacs.registered_leg import Registered, look
 from minipacs.registration import Registration, Wanted, wanted
+from minipacs.settings import Settings
 from minipacs.verdict import Evidence, Verdict, enforced, verdict
 
 if TYPE_CHECKING:
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from minipacs.inbound import Inbound
     from minipacs.orthanc import Orthanc
     from minipacs.peers import Peer
-    from minipacs.settings import Settings
 
 _CLEANUP = 10.0  # seconds for our entry to be taken away again, whatever the time for the legs
 
@@ -44,6 +46,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         registers: whether our entry in Orthanc is put right before the other legs.
         unregisters: whether what was put is taken away at the end, whatever that end is.
         skips_stranger: whether nobody calls as a stranger.
+        image: whether an image is stored there, found, moved back to us, compared, and taken away again.
         wait_inbound: seconds to wait for somebody to let the peer echo us; 0: nobody is asked to.
         timeout: seconds for all of it, but for taking away what was put.
         tls: the context by which we call a peer that wants TLS; else None.
@@ -55,14 +58,15 @@ class Plan(Struct, frozen=True, kw_only=True):
     registers: bool = False
     unregisters: bool = False
     skips_stranger: bool = False
+    image: bool = False
     wait_inbound: float = 0.0
     timeout: float = 30.0
     tls: ssl.SSLContext | None = None
 
     @property
     def listens(self) -> bool:
-        """Whether the peer can be made to echo us."""
-        return self.orthanc is not None or self.wait_inbound > 0
+        """Whether the peer can be made to call us."""
+        return self.orthanc is not None or self.wait_inbound > 0 or self.image
 
 
 class RoundTrip(Struct, frozen=True, kw_only=True):
@@ -90,11 +94,18 @@ class RoundTrip(Struct, frozen=True, kw_only=True):
     @property
     def warning(self) -> str:
         """What should be known of a verdict that is mutual all the same; else empty."""
-        if not self.is_mutual or self.enforced:
+        if not self.is_mutual:
+            return ""
+        left = next((leg for leg in self.legs if leg.leg == "remove" and leg.standing is Standing.FAILED), None)
+        if left is not None:
+            return f"{left.reason}; fix: {left.fix}"
+        if self.enforced:
             return ""
         if self.enforced is None:
             return f"whether {self.peer.ae_title} admits only whom it knows was not shown"
-        return f"{self.peer.ae_title} lets anybody echo; that it knows us is shown by what it has registered"
+        came = any(leg.leg == "compare" and leg.standing is not Standing.SKIPPED for leg in self.legs)
+        how = "the image that it sent us" if came else "what it has registered"
+        return f"{self.peer.ae_title} lets anybody echo; that it knows us is shown by {how}"
 
 
 class RoundTripRun:
@@ -128,6 +139,7 @@ class RoundTripRun:
             ListenError: our node cannot listen, and none of ours does.
             PeerTableError: our table is not valid.
             OrthancError: Orthanc cannot know us as we are; or what was put there cannot be taken away.
+            StorageError: an image is to come, and cannot be kept.
         """
         self._deadline = Deadline(self._plan.timeout)
         started = perf_counter()
@@ -141,6 +153,8 @@ class RoundTripRun:
             if not self._plan.registers:
                 self._look(stack)
             self._be_called()
+            if self._plan.image:
+                self._send_image()
         evidence = Evidence.of(self._legs)
         return RoundTrip(
             peer=self._peer,
@@ -151,7 +165,8 @@ class RoundTripRun:
         )
 
     def _listen(self, stack: ExitStack) -> Inbound:
-        node = stack.enter_context(listening(self._settings, self._told, by_tls=self._peer.tls))
+        by_tls, stores = self._peer.tls, self._plan.image
+        node = stack.enter_context(listening(self._settings, self._told, by_tls=by_tls, stores=stores))
         ours = self._settings.ae_title
         if node.ae_title != ours:
             rule = f"is {node.ae_title}, and we would call as {ours}: choose one of them with --ae-title"
@@ -168,7 +183,7 @@ class RoundTripRun:
 
     def _call(self) -> None:
         port = self._settings.advertised_port if self._node is None else self._node.port
-        caller = Caller(self._peer, self._settings.ae_title, port, self._deadline, self._plan.tls)
+        self._caller = caller = Caller(self._peer, self._settings.ae_title, port, self._deadline, self._plan.tls)
         result = self._add(out(caller))
         if self._plan.skips_stranger:
             self._add(skipped("stranger", "as told: whom the peer admits is not tested"))
@@ -199,12 +214,12 @@ class RoundTripRun:
             self._told(f"{orthanc.url}: what was put is taken away again")
 
     def _be_called(self) -> None:
-        if self._node is None:
+        if self._node is None or (self._plan.orthanc is None and not self._plan.wait_inbound):
             how = "without --orthanc URL or --wait-inbound SECONDS the peer is not made to call us"
             self._add(skipped("in", how))
             return
         registered, plan = self._registered, self._plan
-        arrivals = Arrivals(self._node, self._peer, registered.titles if registered else ())
+        arrivals = self._arrivals(self._node)
         if registered is not None and registered.is_known:
             assert plan.orthanc is not None
             assert self._wanted is not None
@@ -215,6 +230,45 @@ class RoundTripRun:
             self._add(by_hand(self._peer, self._node, address, arrivals, seconds, self._told))
         else:
             self._add(skipped("in", "Orthanc cannot be asked to call us"))
+
+    def _send_image(self) -> None:
+        from minipacs.image_legs import ImageTrip, Trip, all_skipped
+
+        if not any(leg.leg == "out" and leg.standing is Standing.PASSED for leg in self._legs):
+            for leg in all_skipped("our own echo fails"):
+                self._add(leg)
+            return
+        node, registered, wanted = self._node, self._registered, self._wanted
+        assert node is not None
+        is_asked = registered is not None and registered.is_known
+        host = self._plan.our_address or (wanted.host if wanted else "")
+        trip = Trip(
+            self._caller,
+            node,
+            self._arrivals(node),
+            self._plan.orthanc if is_asked else None,
+            registered.leg if registered is not None and is_asked else None,
+            f"{node.ae_title}@{host or node.host}:{node.port}",
+            host,
+            f"minipacs serve --storage FOLDER{self._serve_options(node)}",
+        )
+        with ImageTrip(trip, self._told, lambda: Deadline(_CLEANUP)) as image:
+            for leg in image.legs():
+                self._add(leg)
+
+    def _serve_options(self, node: Inbound) -> str:
+        """Return the options, each after a space, by which our node would run as it does."""
+        usual = Settings()
+        options = {
+            "--ae-title": (node.ae_title, usual.ae_title),
+            "--host": (node.host, usual.host),
+            "--port": (str(node.port), str(usual.port)),
+        }
+        given = [f" {option} {shlex.quote(value)}" for option, (value, default) in options.items() if value != default]
+        return "".join(given) + node.peers_option
+
+    def _arrivals(self, node: Inbound) -> Arrivals:
+        return Arrivals(node, self._peer, self._registered.titles if self._registered else ())
 
     def _add(self, leg: Leg) -> Leg:
         self._legs.append(leg)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
+SERVICES = ("echo", "store", "find", "move", "get")
+"""What a peer may be allowed to use: Verification, Storage, and the three of Query/Retrieve (PS3.4 Annexes A to C)."""
+
 MOST_SECONDS = 86_400
 """The longest time that anything is to take; sockets and threads take some days, and neither inf nor nan."""
 
@@ -57,6 +60,11 @@ def checked(field: str, rule: Callable[[object], Any], value: object) -> Any:
         return rule(value)
     except Invalid as broken:
         raise ValueError(f"{field}: {broken.msg}, not {escape(repr(value))}") from None
+
+
+def is_uid(value: str) -> bool:
+    """Whether it is a UID (PS3.5 §9.1): up to 64 digits and dots, no component empty or led by a zero."""
+    return re.fullmatch(_UID, value, re.ASCII) is not None
 
 
 def path(value: object) -> str:
@@ -189,6 +197,18 @@ def one_or_more(item: Callable[[object], str]) -> Callable[[object], tuple[str, 
     return rule
 
 
+def services(value: object) -> tuple[str, ...]:
+    """An array of services, in the order of the standard and each once. Who may use none is left out of the table."""
+    if not isinstance(value, list | tuple):
+        raise Invalid(f"must be an array of {', '.join(SERVICES)}")
+    if not value:
+        raise Invalid(f"must name one of {', '.join(SERVICES)}, or be left out for all that the node has")
+    for one in value:
+        if one not in SERVICES:
+            raise Invalid(f"must be an array of {', '.join(SERVICES)}")
+    return tuple(service for service in SERVICES if service in value)
+
+
 def seconds(value: object) -> float:
     """A time in seconds."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST_SECONDS:
@@ -216,7 +236,7 @@ def transfer_syntaxes(value: object) -> tuple[str, ...]:
     word = text(value)
     if word in TRANSFER_SYNTAXES:
         return (TRANSFER_SYNTAXES[word],)
-    if re.fullmatch(_UID, word, re.ASCII):
+    if is_uid(word):
         return (word,)
     from minipacs import names
 

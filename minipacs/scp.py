@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from minipacs.association_record import AssociationRecord
+    from minipacs.handover import Services
     from minipacs.rules import Network
 
 _KEPT = 1_000
@@ -38,6 +39,7 @@ class VerificationSCP:
         on_association: called with each association at its end, in the thread of the node.
         tls: speak TLS on that port, by this context, which has a certificate; None: plain DICOM.
         allow_from: IP addresses and networks from which connections are taken; empty: any.
+        services: what serves more than Verification, as minipacs.services has it; it is not stopped with the node.
 
     Attributes:
         port: the port that is really bound, once it listens.
@@ -60,12 +62,14 @@ class VerificationSCP:
         on_association: Callable[[AssociationRecord], None] = lambda _: None,
         tls: ssl.SSLContext | None = None,
         allow_from: Iterable[str | Network] = (),
+        services: Services | None = None,
     ) -> None:
         self.ae_title = checked(ae_title, "ae_title")
         self.host = host
         self.port = port
         self.associations: deque[AssociationRecord] = deque(maxlen=_KEPT)
         self._tls = tls
+        self._services = services
         self._settings = Settings(
             ae_title=self.ae_title,
             host=host,
@@ -150,7 +154,7 @@ class VerificationSCP:
         self._stop_asked = asyncio.Event()
         context = self._tls
         tls = None if context is None else lambda: context
-        self._listener = Listener(self._settings, lambda: self._peers, self._keep, tls=tls)
+        self._listener = Listener(self._settings, lambda: self._peers, self._keep, tls=tls, services=self._services)
         self.port = await self._listener.start()
         self._loop = asyncio.get_running_loop()
         listens.set()

@@ -91,6 +91,38 @@ class TLS(Struct, frozen=True):
     only: bool = False
 
 
+class StorageLimits(Struct, frozen=True):
+    """What is kept at most.
+
+    Attributes:
+        free: bytes of the file system that are left free; what would take them is refused with 0xA700.
+        object_size: bytes of the file of one object; likewise.
+        objects: how many objects; likewise.
+        keep: ``all``, or ``newest``: the oldest give way where *free* or *objects* is reached.
+    """
+
+    free: int = 1 << 30
+    object_size: int = 4 << 30
+    objects: int = 100_000
+    keep: str = "all"
+
+
+class Storage(Struct, frozen=True):
+    """The services beyond Verification, and where their objects are.
+
+    Attributes:
+        folder: where objects are kept; None: there is nothing but Verification.
+        any_sop_class: whether objects of private and unknown SOP classes are taken as well.
+        overwrite: whether an object takes the place of another one with its UID; else the first is kept.
+        limits: what is kept at most.
+    """
+
+    folder: Path | None = None
+    any_sop_class: bool = False
+    overwrite: bool = False
+    limits: StorageLimits = StorageLimits()
+
+
 class Settings(Struct, frozen=True):
     """Everything that minipacs.toml says.
 
@@ -103,6 +135,7 @@ class Settings(Struct, frozen=True):
         limits: limits.
         tls: how we speak TLS.
         allow_from: IP addresses and networks from which connections are taken, on every port; empty: any.
+        storage: the services beyond Verification.
     """
 
     ae_title: str = "MINIPACS"
@@ -113,6 +146,7 @@ class Settings(Struct, frozen=True):
     limits: Limits = Limits()
     tls: TLS = TLS()
     allow_from: tuple[rules.Network, ...] = ()
+    storage: Storage = Storage()
 
     @property
     def peers_option(self) -> str:
@@ -157,6 +191,17 @@ _TLS_RULES = {
 }
 
 
+_STORAGE_RULES = {
+    "folder": rules.path,
+    "any_sop_class": rules.boolean,
+    "overwrite": rules.boolean,
+    "free": rules.integer(0, 1 << 60),
+    "object_size": rules.integer(1_024, 1 << 50),
+    "objects": rules.integer(1, 100_000_000),
+    "keep": rules.one_of("all", "newest"),
+}
+
+
 def _what_tls_needs(fields: object) -> None:
     """A node without its certificate speaks no TLS, and one that trusts nobody admits no client certificate."""
     if not isinstance(fields, dict):
@@ -179,6 +224,7 @@ _FILE = schema.table(
         "node": schema.table(NODE_RULES),
         "timeouts": schema.table(dict.fromkeys(Timeouts.__struct_fields__, rules.seconds)),
         "limits": schema.table(_LIMIT_RULES),
+        "storage": schema.table(_STORAGE_RULES),
         "tls": schema.every(_what_tls_needs, schema.table(_TLS_RULES)),
     }
 )
@@ -206,9 +252,18 @@ def read_settings(path: Path | None) -> Settings:
         timeouts=Timeouts(**content.get("timeouts", {})),
         limits=Limits(**content.get("limits", {})),
         tls=_tls(content.get("tls", {}), path.parent),
+        storage=_storage(content.get("storage", {}), path.parent),
         **{name: value for name, value in node.items() if name != "peers"},
     )
     return replace(settings, peers=path.parent / node.get("peers", "peers.toml"))
+
+
+def _storage(fields: dict[str, Any], folder: Path) -> Storage:
+    """What the section says; its folder is found from the *folder* of the settings file."""
+    limits = {name: value for name, value in fields.items() if name in StorageLimits.__struct_fields__}
+    others = {name: value for name, value in fields.items() if name not in limits}
+    place = {"folder": folder / fields["folder"]} if "folder" in fields else {}
+    return Storage(**(others | place), limits=StorageLimits(**limits))
 
 
 def _tls(fields: dict[str, Any], folder: Path) -> TLS:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from minipacs.association_record import use_as_text
 from minipacs.node_status import changes_as_text, tls_as_text
 from minipacs.peers import counted
 
@@ -77,7 +78,8 @@ def _associations(associations: AssociationsStatus, now: datetime) -> Iterator[s
     for one in associations.open:
         who = f"{one.calling_ae_title}@{one.address}"
         who = f"{one.peer} ({who})" if one.peer else who
-        lasts = f"{_plural(one.echoes, 'echo', 'echoes')}, for {_elapsed(one.since, now)}"
+        done = f", {', '.join(use_as_text(one))}" if one.services else ""
+        lasts = f"{_plural(one.echoes, 'echo', 'echoes')}{done}, for {_elapsed(one.since, now)}"
         yield f"  {who} -> {one.called_ae_title}: {lasts}"
     counts = ", ".join(f"{count} {outcome}" for outcome, count in associations.counts.items())
     silent, refused = associations.silent_connections, associations.refused_connections

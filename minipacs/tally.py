@@ -56,6 +56,7 @@ def open_association(connection: Connection, now: float) -> OpenAssociation:
     request, admission = connection.request, connection.admission
     assert request is not None
     age = now - connection.started
+    usage = {} if connection.usage is None else asdict(connection.usage)
     return OpenAssociation(
         calling_ae_title=escape(request.calling_ae_title),
         called_ae_title=escape(request.called_ae_title),
@@ -64,4 +65,5 @@ def open_association(connection: Connection, now: float) -> OpenAssociation:
         since=rfc3339(time() - age),
         duration_ms=round(age * 1000, 3),
         echoes=connection.echoes,
+        **{name: usage[name] for name in ("services", "objects", "bytes", "failures") if usage},
     )

@@ -54,7 +54,7 @@ class TLSConnection(Connection):
         self._network = cast("asyncio.Transport", transport)
         self._ciphered = _CipheredTransport(self._network)
         super().connection_made(self._ciphered)
-        self._watch_until(self.started + self._timeouts.handshake)
+        self._alarm.set(self.started + self._timeouts.handshake)
 
     def data_received(self, data: bytes) -> None:
         """Go on with the handshake; after it, hand on what was deciphered."""
@@ -75,12 +75,12 @@ class TLSConnection(Connection):
             return
         self._go_on_with(data)
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool | None:
         """The peer sends no more, which it need not have told by close_notify; the transport closes after this."""
         if self._is_open:
-            super().eof_received()
-        else:
-            self._tell(AssociationOutcome.CLOSED, "tls-inbound.closed")
+            return super().eof_received()
+        self._tell(AssociationOutcome.CLOSED, "tls-inbound.closed")
+        return None
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone, perhaps in the middle of the handshake."""
@@ -113,8 +113,7 @@ class TLSConnection(Connection):
         self._ciphered.flush()
         if plain:
             super().data_received(plain)
-        if is_at_end:
-            super().eof_received()
+        if is_at_end and not super().eof_received():
             self._ciphered.close()
 
     def _decipher(self, data: bytes) -> tuple[bytes, bool]:
@@ -126,7 +125,7 @@ class TLSConnection(Connection):
                 self._tls.do_handshake()
                 self._is_open = True
                 self.certificate = self._tls.getpeercert(binary_form=True)
-                self._watch_until(self._loop.time() + self._timeouts.request)
+                self._alarm.set(self._loop.time() + self._timeouts.request)
             while chunk := self._tls.read(_CHUNK):
                 plain += chunk
         except ssl.SSLWantReadError:
@@ -147,11 +146,11 @@ class TLSConnection(Connection):
         self._tell(outcome, code, detail)
         self._ciphered.flush()
         self._network.write_eof()
-        self._watch_until(self._loop.time() + self._timeouts.close)
+        self._alarm.set(self._loop.time() + self._timeouts.close)
 
     def _tell(self, outcome: AssociationOutcome, code: str, detail: str = "") -> None:
         facts = {"address": self.address, "detail": escape(detail), "timeout": self._timeouts.handshake}
-        self._end(outcome, diagnose(code, or_plain=elsewhere(self._listening.port, "plain DICOM"), **facts))
+        self.end(outcome, diagnose(code, or_plain=elsewhere(self._listening.port, "plain DICOM"), **facts))
 
     def _expire(self) -> None:
         if not self._is_open:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from minipacs.echo_result import Outcome
+from minipacs.leg import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from minipacs.leg import Leg
 
@@ -47,6 +48,25 @@ class InboundOutcome(StrEnum):
     SKIPPED = "skipped"
 
 
+class ImageOutcome(StrEnum):
+    """What became of an image on one leg of its way there and back."""
+
+    STORED = "stored"
+    REFUSED = "refused"  # the peer did not store it
+    FOUND = "found"
+    MISSING = "missing"  # the peer does not find what it has stored
+    RETURNED = "returned"
+    UNLISTED = "unlisted"  # the peer does not have us among those whom it sends to
+    REJECTED = "rejected"  # by us
+    NOT_ARRIVED = "not-arrived"
+    SAME = "same"
+    ENCODED_ANEW = "re-encoded"  # its values are the same
+    CHANGED = "changed"
+    REMOVED = "removed"
+    LEFT = "left"  # it could not be taken away again
+    SKIPPED = "skipped"
+
+
 class Verdict(StrEnum):
     """What is proved of the registration on both sides."""
 
@@ -55,6 +75,9 @@ class Verdict(StrEnum):
     WE_DO_NOT_ADMIT_THEM = "one-way: we do not admit them"
     THEY_MISCALL_US = "one-way: they know us by another title"
     THEY_DO_NOT_REACH_US = "one-way: they do not reach us"
+    IMAGES_DO_NOT_COME = "one-way: images do not come back"
+    IMAGES_COME_CHANGED = "changed: images do not come back as they were sent"
+    NO_IMAGES = "no images: the peer does not take or does not find them"
     STRANGERS = "strangers: neither knows the other"
     OPEN = "open: the peer admits anybody"
     UNPROVEN = "unproven: nothing shows that they can call us"
@@ -75,6 +98,7 @@ class Evidence(Struct, frozen=True):
         stranger: of the echo as a stranger.
         registered: of what Orthanc has for us.
         inbound: of the peer's call.
+        image: of an image that was sent there and moved back: SAME when it came, else what went amiss first.
     """
 
     out: Outcome
@@ -82,10 +106,11 @@ class Evidence(Struct, frozen=True):
     stranger: StrangerOutcome = StrangerOutcome.SKIPPED
     registered: RegisteredOutcome = RegisteredOutcome.SKIPPED
     inbound: InboundOutcome = InboundOutcome.SKIPPED
+    image: ImageOutcome = ImageOutcome.SKIPPED
 
     @classmethod
     def of(cls, legs: Iterable[Leg]) -> Evidence:
-        """Return the evidence that the four legs give."""
+        """Return the evidence that the legs give."""
         leg = {leg.leg: leg for leg in legs}
         return cls(
             Outcome(leg["out"].outcome),
@@ -93,6 +118,7 @@ class Evidence(Struct, frozen=True):
             StrangerOutcome(leg["stranger"].outcome),
             RegisteredOutcome(leg["registered"].outcome),
             InboundOutcome(leg["in"].outcome),
+            _of_image(leg),
         )
 
 
@@ -109,6 +135,20 @@ REFUSALS = frozenset(
 
 _NOT_CALLED = frozenset({InboundOutcome.SKIPPED, InboundOutcome.UNKNOWN})
 
+_ON_ITS_WAY = ("store", "find", "move", "compare")
+
+_OF_IMAGE = {
+    ImageOutcome.SAME: Verdict.MUTUAL,
+    ImageOutcome.UNLISTED: Verdict.THEY_DO_NOT_KNOW_US,
+    ImageOutcome.REJECTED: Verdict.WE_DO_NOT_ADMIT_THEM,
+    ImageOutcome.NOT_ARRIVED: Verdict.IMAGES_DO_NOT_COME,
+    ImageOutcome.CHANGED: Verdict.IMAGES_COME_CHANGED,
+    ImageOutcome.REFUSED: Verdict.NO_IMAGES,
+    ImageOutcome.MISSING: Verdict.NO_IMAGES,
+}
+
+_NOT_REFUTED = frozenset({Verdict.MUTUAL, Verdict.OPEN, Verdict.UNPROVEN, Verdict.UNPROVEN_HERE})
+
 _BUSY = frozenset({"rejected.congestion", "rejected.limit"})
 
 
@@ -123,6 +163,25 @@ def verdict(evidence: Evidence) -> Verdict:
     """Return what *evidence* proves; in doubt it is not mutual."""
     if evidence.out is not Outcome.SUCCESS:
         return _of_failed_echo(evidence)
+    by_echoes = _of_echoes(evidence)
+    if evidence.image is ImageOutcome.SKIPPED or by_echoes not in _NOT_REFUTED:
+        return by_echoes
+    if evidence.image is ImageOutcome.SAME and evidence.registered is RegisteredOutcome.MISSING:
+        return by_echoes  # that Orthanc is another one
+    return _OF_IMAGE[evidence.image]
+
+
+def _of_image(legs: Mapping[str, Leg]) -> ImageOutcome:
+    """Return what went amiss first with the image; SAME when it came back, SKIPPED when it was not on its way."""
+    run = [legs[name] for name in _ON_ITS_WAY if name in legs]
+    for leg in run:
+        if leg.standing is Standing.FAILED:
+            return ImageOutcome(leg.outcome)
+    is_over = bool(run) and run[-1].standing is not Standing.SKIPPED
+    return ImageOutcome.SAME if is_over else ImageOutcome.SKIPPED
+
+
+def _of_echoes(evidence: Evidence) -> Verdict:
     if not _is_known(evidence) and evidence.registered is RegisteredOutcome.MISSING:
         is_stranger = evidence.inbound is InboundOutcome.REJECTED
         return Verdict.STRANGERS if is_stranger else Verdict.THEY_DO_NOT_KNOW_US

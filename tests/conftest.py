@@ -2,6 +2,9 @@
 
 import signal
 
+# pynetdicom's peers of ours close their sockets: one that is left open fails whichever test runs when it is collected.
+import minipacs.services.library  # noqa: F401
+
 
 def pytest_configure() -> None:
     """Let signals do what they usually do, though we were started to ignore them: by `&` in a script, or by nohup.

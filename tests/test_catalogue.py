@@ -6,10 +6,12 @@ test_tls_scu.py and test_tls_scp.py, those of a round trip in test_roundtrip_row
 """
 
 import logging
+import os
 import re
+import resource
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +34,10 @@ from minipacs.settings import Limits, Timeouts
 
 from . import fakes, test_scp, test_scu
 from .peers.process import wait_until
-from .raw import RawPeer, raw_peer
+from .raw import RawPeer, pdu, raw_peer, rejecting
+from .storing import StoringNode, data_pdus, store_rq, storing
+from .test_door import STORE, STUDY_ROOT_FIND
+from .test_door import associated as storing_association
 from .test_scp import ECHOSCU, OPEN, SLOW, Lines, associated, last_record, listener_of, scp
 from .test_scu import TIMEOUT, in_these_words
 from .wire.exchange import echo as echo_rq
@@ -251,6 +256,61 @@ def be_removed() -> Told:
         return by_the_node(last_record(node))
 
 
+@contextmanager
+def node_that_stores() -> Iterator[StoringNode]:
+    with tempfile.TemporaryDirectory() as folder, storing(Path(folder), [ECHOSCU]) as node:
+        yield node
+
+
+def find_where_it_may_only_store() -> Told:
+    with node_that_stores() as node, storing_association(node) as peer:
+        peer.exchange(store_rq(b"1.2.3", field=0x0020, sop_class=STUDY_ROOT_FIND) + data_pdus(b"")[0])
+        return by_the_node(last_record(node.scp))
+
+
+def lose_a_service() -> Told:
+    with node_that_stores() as node, storing_association(node):
+        node.scp.peers = PeerTable([Peer("echoscu", "ECHOSCU", services=("echo",))])
+        return by_the_node(last_record(node.scp))
+
+
+def store_where_nothing_is_kept() -> Told:
+    with scp() as node, raw_peer(node.port) as peer:
+        peer.exchange(STORE)
+        peer.send(pdu(0x05, bytes(4)))
+        return by_the_node(last_record(node))
+
+
+def store_where_it_may_only_echo() -> Told:
+    with node_that_stores() as node:
+        node.scp.peers = PeerTable([Peer("echoscu", "ECHOSCU", services=("echo", "find"))])
+        with raw_peer(node.port) as peer:
+            peer.exchange(STORE)
+            peer.send(pdu(0x05, bytes(4)))
+            return by_the_node(last_record(node.scp))
+
+
+def store_what_cannot_be_read() -> Told:
+    with node_that_stores() as node, storing_association(node) as peer:
+        peer.exchange(store_rq(b"1.2.3") + data_pdus(b"")[0])
+        peer.send(pdu(0x05, bytes(4)))
+        return by_the_node(last_record(node.scp))
+
+
+def find_no_descriptor_left() -> Told:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with node_that_stores() as node, raw_peer(node.port) as peer:
+        wait_until(lambda: bool(listener_of(node.scp)._connections), within=30, what="the connection")
+        next_one = os.dup(0)
+        os.close(next_one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, hard))
+        try:
+            assert peer.exchange(STORE) == rejecting(2, 3, 1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return by_the_node(last_record(node.scp))
+
+
 def be_there_when_it_stops() -> Told:
     with scp() as node, associated(node):
         wait_until(lambda: bool(listener_of(node)._associations), within=30, what="the association")
@@ -348,6 +408,33 @@ CALLED = (
             partial(wait_for_the_deadline, OPEN),
             "nothing came on the association for 0.4 s",
             "have the peer release its associations; or raise idle under [timeouts]",
+        ),
+        "inbound.services": Proof(lose_a_service, "the peer table no longer lets ECHOSCU use store", ""),
+        "inbound.no-storage": Proof(
+            store_where_nothing_is_kept,
+            "ECHOSCU asks for store, and this node answers echoes alone",
+            "start it by minipacs serve --storage FOLDER, or set folder under [storage] in minipacs.toml",
+        ),
+        "inbound.not-allowed": Proof(
+            store_where_it_may_only_echo,
+            "ECHOSCU asks for store, and the peer table lets echoscu use echo find alone",
+            'under [peers.echoscu]: services = ["echo", "store", "find"]',
+        ),
+        "inbound.failures": Proof(
+            store_what_cannot_be_read,
+            "C-STORE answered with 0xC000, the data set cannot be read",
+            "see the lines before this one; where we answered 0xA700, make room, or change the limits under [storage]",
+        ),
+        "inbound.given-up": Proof(
+            find_where_it_may_only_store,
+            "the server of services beyond Verification gave ECHOSCU up: A-ABORT 0/0",
+            "see with serve -vv what it sends: most likely a message that is malformed or out of place",
+        ),
+        "admission.no-server": Proof(
+            find_no_descriptor_left,
+            "ECHOSCU cannot be served now: Too many open files",
+            "raise the limit of open files (ulimit -n; LimitNOFILE= in a unit of systemd), or lower those under "
+            "[limits]",
         ),
         "inbound.removed": Proof(be_removed, "the peer table no longer admits ECHOSCU", ""),
         "inbound.stopped": Proof(be_there_when_it_stops, "the node was stopped", ""),

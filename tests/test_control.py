@@ -32,6 +32,7 @@ from .peers.ports import free_port
 from .peers.process import wait_until
 from .peers.required import required
 from .raw import raw_peer
+from .storing import as_file, image
 from .wire.exchange import echo as echo_rq
 
 CT1 = {"name": "ct1", "ae_title": "CT1"}
@@ -279,6 +280,29 @@ def test_an_association_that_the_stop_aborts_is_told(node: Node) -> None:
         peer.exchange(request("CT1", "MINIPACS").encode())
         os.kill(node.child.pid, signal.SIGTERM)
         assert followed.next_association(PATIENCE).code == "inbound.stopped"
+
+
+# --- forgetting -------------------------------------------------------------------------------------------------------
+
+
+def test_an_object_is_forgotten_and_no_longer_listed(tmp_path: Path) -> None:
+    path = as_file(image("1.2.3"), tmp_path / "image.dcm")
+    with serving(tmp_path, table(CT1), "--storage", "objects") as node:
+        assert control(node).status().storage == str(tmp_path / "objects")
+        target = f"MINIPACS@127.0.0.1:{node.port}"
+        assert node.minipacs("store", target, str(path), "--calling", "CT1").returncode == 0
+        assert "PHANTOM" in node.minipacs("storage", "list", "--storage", "objects").stdout
+        assert control(node).forget("1.2.3")
+        assert not control(node).forget("1.2.3")
+        assert "PHANTOM" not in node.minipacs("storage", "list", "--storage", "objects").stdout
+        with pytest.raises(ControlError, match="cannot be forgotten: must be a UID"):
+            control(node).forget("../../etc/passwd")
+
+
+def test_a_node_that_keeps_nothing_has_nothing_to_forget(node: Node) -> None:
+    assert control(node).status().storage is None
+    with pytest.raises(ControlError, match="keeps no objects"):
+        control(node).forget("1.2.3")
 
 
 # --- finding the node ------------------------------------------------------------------------------------------------

@@ -50,10 +50,11 @@ def test_a_kind_is_all_its_rows(tmp_path: Path) -> None:
 
 def test_without_a_code_all_are_listed_by_who_calls(tmp_path: Path) -> None:
     parts = explain(tmp_path).split("\n\n")
-    we_call, we_are_called, _, _, round_trip = parts
+    we_call, we_are_called, _, _, round_trip, services = parts
     assert we_call.startswith("When we call\n  unreachable.name  ")
     assert we_are_called.startswith("When we are called\n  admission.calling-ae-title  ")
     assert round_trip.startswith("On a round trip\n  stranger.refused  ")
+    assert services.startswith("When we store, find, move or get\n  service.sop-class  ")
     lines = [line.strip() for part in parts for line in part.splitlines()[1:]]
     assert [line.split(maxsplit=1) for line in lines] == [[row.code, row.seen] for row in CATALOGUE.values()]
 

@@ -17,6 +17,7 @@ from .peers import orthanc as real
 from .peers.ports import free_port
 from .peers.required import required
 from .peers.web import OPENSSL, Behaviour, Request, answering, certificate, passing_on, web
+from .storing import as_file, image
 
 pytestmark = required(real.ORTHANC)
 
@@ -105,6 +106,22 @@ def test_a_modality_comes_and_goes(orthanc: real.Orthanc) -> None:
     assert str(client.modalities()["new"]) == "NEW@h:1"
     assert client.unregister("new")
     assert not client.unregister("new")
+
+
+def test_an_object_is_removed_by_its_uid_and_no_other_is(orthanc: real.Orthanc, tmp_path: Path) -> None:
+    for uid in ("1.2.3", "1.2.3.4"):
+        status, _ = orthanc.post("/instances", as_file(image(uid), tmp_path / uid).read_bytes())
+        assert status == 200
+    client = Orthanc(orthanc.url)
+    assert client.remove_object("1.2.3") == 1
+    assert client.remove_object("1.2.3") == 0
+    assert client.remove_object("1.2.3.4") == 1
+    assert orthanc.get("/instances") == (200, "[]")
+
+
+def test_an_answer_that_lists_no_objects_is_told() -> None:
+    with web(answering(200, b'{"a":1}')) as other, pytest.raises(OrthancError, match=r"/tools/find is not to be under"):
+        Orthanc(other.url).remove_object("1.2.3")
 
 
 def test_what_it_refuses_is_told_in_its_words(orthanc: real.Orthanc) -> None:

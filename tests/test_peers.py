@@ -134,11 +134,20 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "certificate-short": (f'peers.ct1.certificate: {CERTIFICATE}, not "sha256:abcd"',),
     "certificate-number": ("peers.ct1.certificate: must be text in quotes, not 1",),
     "tls-name-malformed": (f'peers.ct1.tls_name: {HOST}, not "ct 1"',),
+    "services-empty": (
+        "peers.ct1.services: must name one of echo, store, find, move, get, or be left out for all that the node has, "
+        "not []",
+    ),
+    "services-text": ('peers.ct1.services: must be an array of echo, store, find, move, get, not "store"',),
+    "services-unknown": (
+        "peers.ct1.services: must be an array of echo, store, find, move, get, not ['echo', 'print']",
+    ),
     "tls-name-without-tls": ("peers.ct1: must have tls = true beside tls_name, not a table",),
     "tls-number": ("peers.ct1.tls: must be true or false, not 1",),
     "tls-without-host": ("peers.ct1: must have host and port beside tls, which is how we call it, not a table",),
     "unknown-key-far": (
-        'peers.ct1.colour: must be one of ae_title, host, port, allow_from, tls, tls_name, certificate, not "colour"',
+        "peers.ct1.colour: must be one of ae_title, host, port, allow_from, tls, tls_name, certificate, services, "
+        'not "colour"',
     ),
     "unknown-key-near": ('peers.ct1.allow: must be a known key (nearest: allow_from), not "allow"',),
     "utf-16": ("byte 0: must be UTF-8, not 0xFF",),

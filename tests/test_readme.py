@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -37,11 +37,12 @@ def section(title: str) -> str:
 
 
 def normalised(text: str) -> str:
-    """Without what differs from run to run: times, processes, random titles, Orthanc's DCMTK, space at the ends."""
+    """Without what differs from run to run: times, rates, sizes, processes, random titles, Orthanc's DCMTK, space."""
     text = re.sub(r"NOBODY[0-9A-F]{10}", "NOBODY", text)
     text = re.sub(r"OFFIS_DCMTK_\d+|1\.2\.276\.0\.7230010\.3\.0\.3\.[\d.]+", "DCMTK", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "#", text)
     text = re.sub(r"(?<= )\d+ (d|h|min|s)( \d+ (h|min|s))?(?= ago| \()", "#", text)
+    text = re.sub(r"\d+\.\d+ s \(\d+ a second, \d+\.\d MB/s\)|\d+(\.\d)? (bytes|kB)(?=, )", "#", text)
     return re.sub(r" *\d+\.\d+(?= ms|[,)}])|\d+\.\d+(?=ms;)|(?<=pid )\d+", " #", text).strip()
 
 
@@ -59,6 +60,7 @@ class Shell:
         self.env = environment() | {name: self._ports[port] for name, port in ours.items()}
         self.env["MINIPACS_ORTHANC_URL"] = f"http://127.0.0.1:{self._ports['8042']}"
         self.env["ORTHANC_STORAGE"] = str(folder / "storage")
+        self._started: dict[str, ExitStack] = {}
         self.env["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
 
     def run(self, command: str) -> str:
@@ -74,19 +76,35 @@ class Shell:
             timeout=60,
             check=False,
         )
-        if re.match("minipacs peers (add|remove)", command):  # nobody types the next command as fast as this test
-            wait_until(lambda: re.match(r"peers: [+-]", self.log_lines()[-1]) is not None, within=30, what="reload")
+        if edit := re.match(r"minipacs peers (add|remove) (\w+)", command):
+            # nobody types the next command as fast as this test
+            change = f"peers: {'+' if edit[1] == 'add' else '-'}{edit[2]} "
+            wait_until(lambda: self.log_lines()[-1].startswith(change), within=30, what=change)
         return self.to_theirs(done.stdout)
 
-    @contextmanager
-    def started(self, command: str) -> Iterator[str]:
-        """Run it in the background, as the reader does by `&`, and yield what it wrote until it was ready."""
-        log = self.folder / f"{command.split(maxsplit=1)[0]}.log"
-        ready = "listening on" if "minipacs" in command else "Orthanc has started"
-        with running(
-            command.split(), log=log, ready=lambda child: ready in child.log, env=self.env, cwd=self.folder
-        ) as c:
-            yield self.to_theirs(c.log) if "minipacs" in command else ""
+    def start(self, command: str) -> str:
+        """Run it in the background, as the reader does by `&`: what it wrote until it was ready.
+
+        The same program is stopped before, as the reader does by Ctrl-C: it has the port.
+        """
+        program = command.split(maxsplit=1)[0]
+        self._stop(program)
+        log = self.folder / f"{program}.log"
+        ready = "listening on" if program == "minipacs" else "Orthanc has started"
+        stack = self._started[program] = ExitStack()
+        child = stack.enter_context(
+            running(command.split(), log=log, ready=lambda child: ready in child.log, env=self.env, cwd=self.folder)
+        )
+        return self.to_theirs(child.log) if program == "minipacs" else ""
+
+    def stop(self) -> None:
+        """End all that runs."""
+        for program in list(self._started):
+            self._stop(program)
+
+    def _stop(self, program: str) -> None:
+        if stack := self._started.pop(program, None):
+            stack.close()
 
     def log_lines(self) -> list[str]:
         """What the node has logged, line by line, without the times and levels."""
@@ -99,7 +117,7 @@ class Shell:
     def to_theirs(self, text: str) -> str:
         for theirs, ours in self._ports.items():
             text = text.replace(ours, theirs)
-        return text
+        return text.replace(str(self.folder), "/home/you")
 
     def _to_ours(self, text: str) -> str:
         for theirs, ours in self._ports.items():
@@ -117,17 +135,17 @@ def steps(block: str) -> Iterator[tuple[str, str]]:
 @required(ORTHANC, "/usr/bin/curl")
 def test_the_commands_do_what_the_readme_shows(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
-    with ExitStack() as stack:
+    try:
         for language, block in BLOCKS:
             if language == "log":
                 assert_logged(shell, block)
             elif language == "console":
                 for command, output in steps(block):
-                    if command.endswith(" &"):
-                        written = stack.enter_context(shell.started(command.removesuffix(" &")))
-                    else:
-                        written = shell.run(command)
+                    is_started = command.endswith(" &")
+                    written = shell.start(command.removesuffix(" &")) if is_started else shell.run(command)
                     assert normalised(written) == normalised(output), command
+    finally:
+        shell.stop()
 
 
 def assert_logged(shell: Shell, block: str) -> None:

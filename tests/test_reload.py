@@ -776,7 +776,7 @@ def test_a_file_with_a_fault_does_not_start(tmp_path: Path) -> None:
     assert raised.value.faults == (
         f'{path}: peers.a.ae_title: must not be empty, not ""',
         f"{path}: peers.a.colour: "
-        'must be one of ae_title, host, port, allow_from, tls, tls_name, certificate, not "colour"',
+        'must be one of ae_title, host, port, allow_from, tls, tls_name, certificate, services, not "colour"',
     )
     assert threading.active_count() == before
 

@@ -1,9 +1,11 @@
 """The rows of the catalogue for a round trip: for each the peer or Orthanc that brings it about, and all its words."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -17,11 +19,13 @@ from minipacs.settings import Settings
 
 from . import fakes
 from .peers.dcmtk import STORESCP, storescp
-from .peers.node import table
+from .peers.node import serving, table
 from .peers.orthanc import ORTHANC, Orthanc
 from .peers.ports import free_port
 from .peers.required import required
+from .peers.scp import AE_TITLE
 from .peers.web import Request, passing_on, web
+from .test_roundtrip_image import archive
 
 pytestmark = required(ORTHANC, STORESCP)
 
@@ -47,7 +51,8 @@ class Scene:
 
     def legs(self, peer: Peer | None = None, **plan: object) -> dict[str, Leg]:
         """Run a round trip in this process, and return its legs."""
-        (self.folder / "peers.toml").write_text(table({"name": "orthanc", "ae_title": "ORTHANC"}))
+        peers = ({"name": "orthanc", "ae_title": "ORTHANC"}, {"name": "scp", "ae_title": AE_TITLE})
+        (self.folder / "peers.toml").write_text(table(*peers))
         settings = Settings(port=self.port, peers=self.folder / "peers.toml")
         peer = peer or Peer("orthanc", "ORTHANC", "127.0.0.1", self.orthanc.dicom_port)
         legs: dict[str, Leg] = {}
@@ -169,6 +174,52 @@ def answered_by(behaviour: fakes.Behaviour) -> Callable[[Scene], Leg]:
             return scene.legs(orthanc=scene.rest(), timeout=5.0)["in"]
 
     return run
+
+
+def to_an_archive(leg: str, **how: Any) -> Callable[[Scene], Leg]:
+    def run(scene: Scene) -> Leg:
+        with archive(scene.port, **how) as made:
+            return scene.legs(made.peer, image=True)[leg]
+
+    return run
+
+
+def no_storage(scene: Scene) -> Leg:
+    peer = Peer("orthanc", "ORTHANC", "127.0.0.1", scene.orthanc.dicom_port)
+    scene.has()
+    with serving(scene.folder / "node", table(), "--port", str(scene.port)):
+        leg = scene.legs(peer, image=True)["move"]
+    return replace(leg, reason=re.sub(r"process \d+", "process #", leg.reason))
+
+
+def sent_elsewhere_by_orthanc(scene: Scene) -> Leg:
+    scene.has(host="127.0.0.1", port=1)
+    return scene.legs(image=True, orthanc=scene.rest())["move"]
+
+
+def sent_to_another(scene: Scene) -> Leg:
+    with storescp(scene.folder / "other", ae_title="MINIPACS") as other, archive(other.port) as made:
+        return scene.legs(made.peer, image=True)["move"]
+
+
+def sends_nothing(scene: Scene) -> Leg:
+    with archive(scene.port, proposes="1.2.840.10008.1.1") as made:
+        return scene.legs(made.peer, image=True)["move"]
+
+
+def may_not_delete(scene: Scene) -> Leg:
+    def read_only(request: Request) -> None:
+        if request.command == "DELETE":
+            request.answer(403, b"no")
+        else:
+            passing_on(scene.orthanc.http_port)(request)
+
+    scene.has()
+    with web(read_only) as proxy:
+        leg = scene.legs(image=True, orthanc=RestAPI(proxy.url))["remove"]
+    for one in json.loads(scene.orthanc.get("/instances")[1]):
+        scene.orthanc.delete(f"/instances/{one}")
+    return replace(leg, reason=re.sub(r": http://.*", "", leg.reason))
 
 
 CORRECT = 'correct "minipacs" in Orthanc: we are MINIPACS@127.0.0.1:{port}'
@@ -319,6 +370,49 @@ PROOFS: dict[str, tuple[Callable[[Scene], Leg], str, str]] = {
         f"Orthanc could not echo us: {ECHOING}DIMSE: Unexpected Response MsgId: 9 (expected: 1)",
         'see its log; we are MINIPACS@127.0.0.1:{port}, as "minipacs"',
     ),
+    "image.not-found": (
+        to_an_archive("find", forgets=True),
+        "PYNETDICOM has stored the sample, and does not find it within 3 s",
+        "see the log of PYNETDICOM: it may keep what it stores from queries, or pass it on to another archive",
+    ),
+    "image.no-storage": (
+        no_storage,
+        "the node that runs here (process #) on port {port} has no storage, so that no image can be sent to it",
+        "stop it, and start it with storage: minipacs serve --storage FOLDER --port {port} --peers {peers}; or set "
+        "folder under [storage] in minipacs.toml",
+    ),
+    "image.unregistered": (
+        sent_elsewhere_by_orthanc,
+        "ORTHANC cannot process the C-MOVE to MINIPACS, status 0xC000, Unable to Process; {url} has "
+        'MINIPACS@127.0.0.1:1 as "minipacs": port is 1, not {port}',
+        REGISTER,
+    ),
+    "image.elsewhere": (
+        sent_to_another,
+        "PYNETDICOM says that it sent the image to MINIPACS, and it did not arrive here: something else takes it",
+        "correct what PYNETDICOM has for MINIPACS: we are MINIPACS@127.0.0.1:{port}",
+    ),
+    "image.not-kept": (
+        sends_nothing,
+        "PYNETDICOM called us, and left no image: released",
+        "see the log of PYNETDICOM: it had its association, and sent nothing on it",
+    ),
+    "image.re-encoded": (
+        to_an_archive("compare", change=lambda image: setattr(image, "PatientName", "PHANTOM^ROUNDTRIP   ")),
+        "every value is the same, and the bytes of the data set are not: 2912 bytes in Implicit VR Little Endian in "
+        "place of 2910",
+        "",
+    ),
+    "image.changed": (
+        to_an_archive("compare", change=lambda image: setattr(image, "InstitutionName", "Here")),
+        "the image comes back otherwise than it was sent: InstitutionName is new",
+        "see on PYNETDICOM what changes images when they come or go: coercion of attributes, or a script",
+    ),
+    "image.left": (
+        may_not_delete,
+        "the image could not be taken away again",
+        "take it away from ORTHANC by hand: Patient ID PHANTOM-ROUNDTRIP",
+    ),
 }
 
 
@@ -328,6 +422,7 @@ def test_each_row_is_told_of_what_brings_it_about(code: str, orthanc: Orthanc, p
     run, reason, fix = PROOFS[code]
     leg = run(Scene(orthanc, port, tmp_path))
     facts = {"url": orthanc.url, "port": port, "dicom_port": orthanc.dicom_port}
+    facts |= {"peers": tmp_path / "node" / "conf" / "peers.toml"}
     assert leg.code == code
     assert re.sub("NOBODY[0-9A-F]{10}", "NOBODY", leg.reason) == reason.format(**facts)
     assert leg.fix == fix.format(**facts)

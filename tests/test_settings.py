@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import asdict
 
 from minipacs import SettingsError
-from minipacs.settings import TLS, Limits, Settings, Timeouts, find_file, read_settings
+from minipacs.settings import TLS, Limits, Settings, Storage, StorageLimits, Timeouts, find_file, read_settings
 
 from .test_toml_file import public_folder, without_privileges
 
@@ -42,6 +42,12 @@ DEFAULTS = {
         only=False,
     ),
     "allow_from": (),
+    "storage": Storage(
+        folder=None,
+        any_sop_class=False,
+        overwrite=False,
+        limits=StorageLimits(free=1_073_741_824, object_size=4_294_967_296, objects=100_000, keep="all"),
+    ),
 }
 
 
@@ -64,7 +70,7 @@ def test_the_shipped_file_says_the_defaults(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_shipped_file_says_every_setting() -> None:
     content = tomllib.loads(SHIPPED.read_text())
     settings = asdict(Settings())
-    assert set(content["node"]) == set(settings) - {"timeouts", "limits", "tls", "allow_from"}
+    assert set(content["node"]) == set(settings) - {"timeouts", "limits", "tls", "allow_from", "storage"}
     assert set(content["timeouts"]) == set(Timeouts.__struct_fields__)
     assert set(content["limits"]) == set(Limits.__struct_fields__)
     assert set(content) == {"node", "timeouts", "limits"}
@@ -117,6 +123,22 @@ def flat(settings: Settings) -> dict[str, object]:
     }
 
 
+def test_storage_is_set_in_one_section(tmp_path: Path) -> None:
+    lines = 'folder = "x"', "any_sop_class = true", "overwrite = true", "free = 0", "object_size = 1024", "objects = 1"
+    settings = read_settings(written(tmp_path, "\n".join(["[storage]", *lines, 'keep = "newest"'])))
+    assert settings.storage == Storage(tmp_path / "x", True, True, StorageLimits(0, 1024, 1, "newest"))
+
+
+def test_the_shipped_file_tells_of_storage_what_the_defaults_are() -> None:
+    section = SHIPPED.read_text().partition("# [storage]")[2].partition("\n")[2]
+    content = tomllib.loads("\n".join(line.removeprefix("# ") for line in section.splitlines()))
+    assert content.pop("folder") == "objects"
+    assert content == {
+        **{name: value for name, value in asdict(Storage()).items() if name not in {"folder", "limits"}},
+        **asdict(StorageLimits()),
+    }
+
+
 @pytest.mark.parametrize(
     ("peers", "path"),
     [
@@ -135,7 +157,7 @@ def test_the_peer_table_is_found_from_the_settings_file(peers: str, path: str, t
     ("line", "fault"),
     [
         ("nod.port = 1", 'nod: must be a known key (nearest: node), not "nod"'),
-        ("port = 104", 'port: must be one of node, timeouts, limits, tls, not "port"'),
+        ("port = 104", 'port: must be one of node, timeouts, limits, storage, tls, not "port"'),
         ("node = 1", "node: must be a table, not 1"),
         ("node.prot = 104", 'node.prot: must be a known key (nearest: port), not "prot"'),
         ("node.x = 1", 'node.x: must be one of ae_title, host, port, peers, allow_from, not "x"'),

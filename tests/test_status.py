@@ -119,6 +119,7 @@ def test_the_status_is_to_be_had_as_json(node: Node) -> None:
         "peers",
         "associations",
         "tls",
+        "storage",
     ]
     assert list(told["peers"]) == ["file", "count", "last_reload", "watch_error", "table"]
     assert list(told["associations"]) == [

@@ -6,8 +6,10 @@ import pytest
 
 from minipacs import Outcome
 from minipacs.diagnosis import CATALOGUE
+from minipacs.leg import Leg, Standing
 from minipacs.verdict import (
     Evidence,
+    ImageOutcome,
     InboundOutcome,
     RegisteredOutcome,
     StrangerOutcome,
@@ -23,6 +25,21 @@ UNKNOWN, UNASKED = RegisteredOutcome.UNKNOWN, RegisteredOutcome.SKIPPED
 CAME, REJECTED, UNCALLED = InboundOutcome.SUCCESS, InboundOutcome.REJECTED, InboundOutcome.SKIPPED
 SILENCE, ELSEWHERE = InboundOutcome.NOT_ARRIVED, InboundOutcome.ELSEWHERE
 NO_STRANGER = StrangerOutcome.SKIPPED
+SAME, ASTRAY = ImageOutcome.SAME, ImageOutcome.NOT_ARRIVED
+
+WHAT_BECAME_OF_IT = (
+    SAME,
+    ASTRAY,
+    ImageOutcome.UNLISTED,
+    ImageOutcome.REJECTED,
+    ImageOutcome.CHANGED,
+    ImageOutcome.REFUSED,
+    ImageOutcome.MISSING,
+)
+STANDINGS = dict.fromkeys(["refused", "missing", "unlisted", "changed", "left"], Standing.FAILED) | {
+    "re-encoded": Standing.WARNED,
+    "skipped": Standing.SKIPPED,
+}
 
 ROWS = [
     # each refuses strangers and knows the other
@@ -72,6 +89,34 @@ ROWS = [
         "strangers: neither knows the other",
         True,
     ),
+    # an image that came back shows that each has the other in its table, whatever else was asked
+    (Evidence(OK, "", ADMITTED, UNASKED, UNCALLED, SAME), "mutual", False),
+    (Evidence(OK, "", NO_STRANGER, UNASKED, UNCALLED, SAME), "mutual", None),
+    (Evidence(OK, "", REFUSED, UNKNOWN, UNCALLED, SAME), "mutual", True),
+    (Evidence(OK, "", REFUSED, RIGHT, CAME, SAME), "mutual", True),
+    (Evidence(OK, "", REFUSED, MISSING, CAME, SAME), "unproven: nothing shows that they can call us", True),
+    (Evidence(OK, "", REFUSED, RIGHT, CAME, ASTRAY), "one-way: images do not come back", True),
+    (Evidence(OK, "", ADMITTED, UNASKED, UNCALLED, ASTRAY), "one-way: images do not come back", False),
+    (Evidence(OK, "", ADMITTED, UNASKED, UNCALLED, ImageOutcome.UNLISTED), "one-way: they do not know us", False),
+    (Evidence(OK, "", ADMITTED, UNASKED, UNCALLED, ImageOutcome.REJECTED), "one-way: we do not admit them", False),
+    (
+        Evidence(OK, "", REFUSED, RIGHT, CAME, ImageOutcome.CHANGED),
+        "changed: images do not come back as they were sent",
+        True,
+    ),
+    (
+        Evidence(OK, "", REFUSED, RIGHT, CAME, ImageOutcome.REFUSED),
+        "no images: the peer does not take or does not find them",
+        True,
+    ),
+    (
+        Evidence(OK, "", REFUSED, RIGHT, CAME, ImageOutcome.MISSING),
+        "no images: the peer does not take or does not find them",
+        True,
+    ),
+    # what the echoes refute, no image proves
+    (Evidence(OK, "", REFUSED, RIGHT, REJECTED, SAME), "one-way: we do not admit them", True),
+    (Evidence(OK, "", ADMITTED, MISSING, CAME, SAME), "one-way: they do not know us", False),
     # there is no echo at all
     (Evidence(Outcome.REJECTED, "rejected.called-ae-title"), "wrong title: the peer is not called so", None),
     (Evidence(Outcome.REJECTED, "rejected.limit"), "busy: the peer takes no more associations", None),
@@ -116,3 +161,37 @@ def test_it_is_mutual_only_where_both_have_echoed_and_nothing_says_that_they_do_
             assert inbound is CAME
             assert registered is not MISSING
             assert stranger is REFUSED or registered in {RIGHT, WRONG}
+
+
+def test_where_an_image_was_sent_it_is_mutual_only_if_that_came_back() -> None:
+    for stranger, registered, inbound, image in product(
+        StrangerOutcome, RegisteredOutcome, InboundOutcome, WHAT_BECAME_OF_IT
+    ):
+        evidence = Evidence(OK, "", stranger, registered, inbound, image)
+        if verdict(evidence) is Verdict.MUTUAL:
+            assert image is SAME
+            assert registered is not MISSING
+            assert inbound in {CAME, UNCALLED, InboundOutcome.UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "image"),
+    [
+        ({"store": "refused"}, ImageOutcome.REFUSED),
+        ({"store": "stored", "find": "missing", "move": "returned", "compare": "same"}, ImageOutcome.MISSING),
+        ({"store": "stored", "find": "found", "move": "unlisted"}, ImageOutcome.UNLISTED),
+        ({"store": "stored", "find": "found", "move": "returned", "compare": "changed"}, ImageOutcome.CHANGED),
+        ({"store": "stored", "find": "found", "move": "returned", "compare": "same", "remove": "left"}, SAME),
+        ({"store": "stored", "find": "found", "move": "returned", "compare": "re-encoded"}, SAME),
+        ({"store": "skipped", "find": "skipped", "move": "skipped", "compare": "skipped"}, ImageOutcome.SKIPPED),
+        ({}, ImageOutcome.SKIPPED),
+    ],
+)
+def test_of_an_image_what_went_amiss_first_counts(outcomes: dict[str, str], image: ImageOutcome) -> None:
+    echoes = {"out": "success", "stranger": "unclear", "registered": "right", "in": "success"}
+    after = {name: "skipped" for name in ("find", "move", "compare", "remove") if outcomes}
+    legs = [
+        Leg(leg=name, outcome=outcome, standing=STANDINGS.get(outcome, Standing.PASSED))
+        for name, outcome in (echoes | after | outcomes).items()
+    ]
+    assert Evidence.of(legs).image is image

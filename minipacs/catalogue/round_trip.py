@@ -176,4 +176,55 @@ _INBOUND = (
     ),
 )
 
-ROWS = (*_STRANGER, *_REGISTERED, *_INBOUND)
+_IMAGE = (
+    Row(
+        "image.not-found",
+        "C-FIND-RSP with status 0x0000, and no match for what was stored",
+        "{called} has stored the sample, and does not find it within {timeout:g} s",
+        "see the log of {called}: it may keep what it stores from queries, or pass it on to another archive",
+    ),
+    Row(
+        "image.no-storage",
+        "an image is to come back, and our node keeps none",
+        "{where} on port {port} has no storage, so that no image can be sent to it",
+        "stop it, and start it with storage: {serving}; or set folder under [storage] in minipacs.toml",
+    ),
+    Row(
+        "image.unregistered",
+        "a C-MOVE that fails, and Orthanc has us otherwise than we are, or not at all",
+        "{detail}",
+        "{line}",
+    ),
+    Row(
+        "image.elsewhere",
+        "C-MOVE-RSP with status 0x0000, and the image did not arrive",
+        "{called} says that it sent the image to {destination}, and it did not arrive here: something else takes it",
+        "correct what {called} has for {destination}: we are {wanted}",
+    ),
+    Row(
+        "image.not-kept",
+        "the peer calls us, and leaves no image",
+        "{called} called us, and left no image: {detail}",
+        "see the log of {called}: it had its association, and sent nothing on it",
+    ),
+    Row(
+        "image.re-encoded",
+        "the image comes back with the same values in other bytes",
+        "every value is the same, and the bytes of the data set are not: {detail}",
+        "",
+    ),
+    Row(
+        "image.changed",
+        "the image comes back with other values",
+        "the image comes back otherwise than it was sent: {detail}",
+        "see on {called} what changes images when they come or go: coercion of attributes, or a script",
+    ),
+    Row(
+        "image.left",
+        "the image cannot be taken away again",
+        "the image could not be taken away again: {detail}",
+        "take it away from {called} by hand: Patient ID {patient}",
+    ),
+)
+
+ROWS = (*_STRANGER, *_REGISTERED, *_INBOUND, *_IMAGE)

@@ -56,6 +56,12 @@ _REJECTED = (
         "see on {calling} why it does not end them; or raise associations_per_peer under [limits]",
     ),
     Row(
+        "admission.no-server",
+        "we reject 2/3/1: nothing is left to serve more than Verification with",
+        "{calling} cannot be served now: {detail}",
+        "raise the limit of open files (ulimit -n; LimitNOFILE= in a unit of systemd), or lower those under [limits]",
+    ),
+    Row(
         "admission.limit",
         "we reject 2/3/2: one association too many",
         "as many associations are open as this node takes",
@@ -177,6 +183,36 @@ _ASSOCIATED = (
         "we abort: the peer was taken out of the table",
         "the peer table no longer admits {calling}",
         "",
+    ),
+    Row(
+        "inbound.services",
+        "we abort: the peer may no longer use a service that it has negotiated",
+        "the peer table no longer lets {calling} use {detail}",
+        "",
+    ),
+    Row(
+        "inbound.no-storage",
+        "it is for more than Verification, of which we have nothing: storage is off",
+        "{calling} asks for {detail}, and this node answers echoes alone",
+        "start it by minipacs serve --storage FOLDER, or set folder under [storage] in minipacs.toml",
+    ),
+    Row(
+        "inbound.not-allowed",
+        "it is for services that the peer table does not let the peer use",
+        "{calling} asks for {detail}, and the peer table lets {name} use {allowed} alone",
+        "under [peers.{name}]: services = {services}",
+    ),
+    Row(
+        "inbound.failures",
+        "it is released, and something on it ended in a status of failure",
+        "{detail}",
+        "see the lines before this one; where we answered 0xA700, make room, or change the limits under [storage]",
+    ),
+    Row(
+        "inbound.given-up",
+        "we abort: what serves storage and queries ended the association",
+        "the server of services beyond Verification gave {calling} up: {detail}",
+        "see with serve -vv what it sends: most likely a message that is malformed or out of place",
     ),
     Row(
         "inbound.stopped",

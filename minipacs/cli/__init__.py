@@ -22,10 +22,15 @@ _COMMANDS = {
     "serve": "Listen, admit the peers of the table, answer their echoes.",
     "status": "Ask the node that runs here how it is.",
     "echo": "Echo peers and say why when that fails.",
+    "store": "Send images to a peer.",
+    "find": "Ask what images a peer has.",
+    "move": "Have a peer send images to us, or to another.",
+    "get": "Fetch images from a peer.",
     "roundtrip": "Prove that a peer and we know each other.",
     "explain": "Say what a failure means and what to change.",
     "peers": "List, check and edit the peer table.",
     "orthanc": "Read and edit what an Orthanc knows of us.",
+    "storage": "List and show the images that are stored.",
     "tls": "Make certificates for TLS, to try it out.",
     "init": "Write a commented conf/ to begin with.",
 }
@@ -67,6 +72,8 @@ Examples:
   minipacs echo orthanc                     echo a peer of the table
   minipacs echo ORTHANC@127.0.0.1:4242      echo any AE
   minipacs roundtrip orthanc --orthanc http://127.0.0.1:8042   does each know the other?
+  minipacs store orthanc samples/images     send images
+  minipacs find orthanc 'PatientName=P*'    ask what it has
   minipacs explain rejected                 what such a failure means, and what to change
   minipacs peers add ct1 CT1@10.0.0.5:104   admit it, and know where it is
 """,

@@ -51,6 +51,7 @@ def _list(settings: Settings, is_json: bool) -> int:
         else:
             where = f"  from {', '.join(map(network_text, peer.allow_from))}" if peer.allow_from else ""
             how = f"{'  tls' if peer.tls else ''}{'  tied to its certificate' if peer.certificate else ''}"
+            how += f"  may {' '.join(peer.services)}" if peer.services is not None else ""
             click.echo(f"{name.ljust(width)}  {peer}{how}{where}")
     if not table:
         click.echo(f"{settings.peers} has no peers: nobody is admitted", err=True)
@@ -78,6 +79,7 @@ Examples:
   minipacs peers add ct2 CT2 --allow-from 10.0.0.0/24   one that only calls us, from there
   minipacs peers add pacs PACS@10.0.0.6:2762 --tls      one that we call by TLS
   minipacs peers add ct3 CT3 --certificate CN=ct3       one that has to show that certificate
+  minipacs peers add ct4 CT4 --services echo,store      one that may send objects, and fetch none
 """
 )
 @click.argument("name", type=Rule("name", peer_name))
@@ -97,6 +99,12 @@ Examples:
     type=Rule("certificate", rules.certificate),
     help="Tie it to its certificate: sha256:<fingerprint>, or a subject such as CN=ct1; can be repeated.",
 )
+@click.option(
+    "--services",
+    metavar="SERVICES",
+    type=Rule("services", rules.services, lambda text: text.replace(",", " ").split()),
+    help="What it may use of echo, store, find, move, get, joined by commas; without it: all that the node has.",
+)
 @with_settings
 def add(
     name: str,
@@ -104,6 +112,7 @@ def add(
     allow_from: tuple[Network, ...],
     tls: bool,
     certificate: tuple[str, ...],
+    services: tuple[str, ...] | None,
     settings: Settings,
 ) -> int:
     """Add the peer NAME; leave out @HOST:PORT for one that only calls us."""
@@ -112,7 +121,8 @@ def add(
     from minipacs.peer_file import add_peer
 
     try:
-        peer = replace(Peer.parse(target, name), allow_from=allow_from, tls=tls, certificate=certificate)
+        more = {"allow_from": allow_from, "tls": tls, "certificate": certificate, "services": services}
+        peer = replace(Peer.parse(target, name), **more)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     add_peer(settings.peers, peer)

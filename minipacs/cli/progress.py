@@ -34,6 +34,10 @@ class Progress:
             self._thread.join()
             self.clear()
 
+    def say(self, text: str) -> None:
+        """Show another text from now on."""
+        self._text = text
+
     def clear(self) -> None:
         """Take the line away, for another to be written in its place."""
         if self._thread is not None:
@@ -47,3 +51,28 @@ class Progress:
             with self._shown:
                 sys.stderr.write(f"\r\x1b[K{self._text} … {monotonic() - started:.0f} s")
                 sys.stderr.flush()
+
+
+class Bar:
+    """A bar on the terminal, once what is under way takes more than a second; only on a terminal."""
+
+    def __init__(self, text: str, length: int | None = None) -> None:
+        import click
+
+        self._started = monotonic()
+        self._bar = click.progressbar(length=length or 1, label=text, file=sys.stderr, show_pos=True)
+        self._is_shown = False
+
+    def at(self, done: int, length: int | None = None) -> None:
+        """So much is done, of so much where that is known only now."""
+        if length:
+            self._bar.length = length
+        if _is_terminal() and (self._is_shown or monotonic() - self._started > 1):
+            self._is_shown = True
+            self._bar.update(done - self._bar.pos)
+
+    def clear(self) -> None:
+        """Take the line away, for another to be written in its place, or at the end."""
+        if self._is_shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

@@ -34,13 +34,17 @@ Examples:
   minipacs roundtrip orthanc --orthanc http://127.0.0.1:8042
   minipacs roundtrip orthanc --orthanc http://127.0.0.1:8042 --register --unregister
                                                    leaves nothing behind
+  minipacs roundtrip orthanc --image --orthanc http://127.0.0.1:8042
+                                                   an image goes there, and comes back by C-MOVE
   minipacs roundtrip ct1 --wait-inbound 60         press Test Echo, or the like, on ct1 meanwhile
   minipacs roundtrip orthanc --orthanc https://pacs.example/orthanc --format nagios
 
 \b
 Legs: out (we echo the peer), stranger (we echo it under a title that it cannot know),
 registered (what Orthanc has for us), in (the peer echoes us; our node, or the `minipacs serve`
-of this user that has its port, sees it arrive).
+of this user that has its port, sees it arrive). With --image: store, find, move (the peer sends
+it back to our node, which needs storage: minipacs serve --storage FOLDER, or none that runs),
+compare (its data set, byte by byte), remove (by --orthanc).
 User name and password for Orthanc: MINIPACS_ORTHANC_USERNAME and MINIPACS_ORTHANC_PASSWORD, or netrc.
 Exit code: 0 mutual, 1 not, 2 usage or configuration, 130 Ctrl-C; with --format nagios 0, 1, 2, 3.
 """
@@ -52,6 +56,7 @@ Exit code: 0 mutual, 1 not, 2 usage or configuration, 130 Ctrl-C; with --format 
 @click.option("--register", "registers", is_flag=True, help="Put our entry in Orthanc right first.")
 @click.option("--unregister", "unregisters", is_flag=True, help="Take away at the end what --register put.")
 @click.option("--skip-stranger", "skips_stranger", is_flag=True, help="Where a refused association raises an alarm.")
+@click.option("--image", is_flag=True, help="Store a sample there, have it moved back, compare it, take it away.")
 @click.option(
     "--wait-inbound",
     metavar="S",
@@ -74,6 +79,7 @@ def command(
     registers: bool,
     unregisters: bool,
     skips_stranger: bool,
+    image: bool,
     wait_inbound: float | None,
     timeout: float | None,
     output: str,
@@ -95,6 +101,7 @@ def command(
         registers=registers,
         unregisters=unregisters,
         skips_stranger=skips_stranger,
+        image=image,
         wait_inbound=wait_inbound or 0.0,
         timeout=timeout or _TIMEOUT + (wait_inbound or 0.0),
     )

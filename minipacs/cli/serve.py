@@ -7,17 +7,19 @@ import logging
 import os
 import signal
 import sys
-from contextlib import nullcontext
+import threading
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
 
 import click
 from msgspec.structs import replace
 
-from minipacs import __version__, log
+from minipacs import __version__, log, rules
 from minipacs.certificate import shown, validity
-from minipacs.cli.options import with_settings
+from minipacs.cli.options import Rule, with_settings
 from minipacs.control_server import ControlServer
 from minipacs.descriptors import make_room
 from minipacs.listener import Listener
@@ -29,10 +31,11 @@ from minipacs.timestamp import rfc3339
 from minipacs.toml_file import is_there
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from minipacs.connection import Connection
     from minipacs.listening import Watch
+    from minipacs.services.node_services import NodeServices
     from minipacs.settings import Settings
 
 logger = logging.getLogger("minipacs")
@@ -50,6 +53,7 @@ Examples:
   minipacs serve
   minipacs serve --port 0 --log-format json       any free port; the first line of output tells which
   minipacs serve --ae-title TEST --host 0.0.0.0   on every IPv4 address of this machine
+  minipacs serve --storage objects                store what peers send, find and send it
   minipacs serve -v                               what both sides say when they negotiate; -vv: every byte
 
 \b
@@ -58,14 +62,22 @@ Exit code: 0 stopped, 2 usage or configuration, 3 cannot listen.
 """
 )
 @with_settings
+@click.option(
+    "--storage",
+    metavar="FOLDER",
+    type=Rule("folder", rules.path),
+    help="Store objects there, and answer queries for them; in place of [storage] folder.",
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Of standard error.")
 @click.option(
     "-v", "--verbose", count=True, help="Log more: each negotiation, connections without a byte; -vv: each PDU."
 )
-def command(settings: Settings, log_format: str, verbose: int) -> int:
-    """Listen, admit the peers of the table, answer their echoes."""
+def command(settings: Settings, storage: str | None, log_format: str, verbose: int) -> int:
+    """Listen, admit the peers of the table, answer their echoes; store what they send, if told where."""
     log.configure(log_format, debug=verbose > 0)
     sys.setswitchinterval(_SWITCH)
+    if storage is not None:
+        settings = replace(settings, storage=replace(settings.storage, folder=Path(storage)))
     asyncio.run(_Node(settings, verbose, is_json=log_format == "json").run())
     return 0
 
@@ -76,6 +88,36 @@ def _watch(verbose: int) -> Callable[[Connection], Watch | None]:
     from minipacs.tracing.log import WireLog
 
     return WireLog(with_bytes=verbose > 1).watch
+
+
+def _for_services(settings: Settings) -> int:
+    """Return the descriptors that an association handed over takes besides: a socket pair, a file, and one put by."""
+    return 0 if settings.storage.folder is None else 4 * settings.limits.associations
+
+
+def _services(settings: Settings, peers: Callable[[], PeerTable]) -> NodeServices | None:
+    if settings.storage.folder is None:
+        return None
+    from minipacs.services.node_services import NodeServices
+
+    threading.excepthook = _thread_failed
+    return NodeServices(settings, peers)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Tell it in a line of the log: standard error is read by programs."""
+    if failure.exc_value is not None:
+        error = failure.exc_value
+        logger.error("what served an association failed", exc_info=(type(error), error, error.__traceback__))
+
+
+@contextmanager
+def _closing(services: NodeServices | None) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if services is not None:
+            services.stop()
 
 
 def _warn_of_validity(credentials: Credentials) -> None:
@@ -103,15 +145,19 @@ class _Node:
         live = LivePeerTable(self._settings.peers, self._reloaded)
         tls = None if self._settings.tls.port is None else LiveTLS(self._settings.tls, self._renewed)
         context = None if tls is None else tls.context
-        control = ControlServer(lambda: self._status(port, live, tls))
-        self._listener = Listener(self._settings, lambda: live.current, control.tell, watch=self._watch, tls=context)
-        with live, tls or nullcontext():
+        services = _services(self._settings, lambda: live.current)
+        forget = None if services is None else services.files.remove
+        control = ControlServer(lambda: self._status(port, live, tls), forget)
+        self._listener = Listener(
+            self._settings, lambda: live.current, control.tell, watch=self._watch, tls=context, services=services
+        )
+        with live, tls or nullcontext(), _closing(services):
             port = await self._listener.start()
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self._stop.set)
             self._loop.add_signal_handler(signal.SIGHUP, self._reload, live, tls)
             try:
-                if amiss := make_room(self._settings.limits.connections):
+                if amiss := make_room(self._settings.limits.connections, _for_services(self._settings)):
                     logger.warning("%s", amiss)
                 await control.start(self._listener.addresses[0], port)
                 self._announce(port, live)
@@ -167,6 +213,7 @@ class _Node:
             ),
             associations=self._listener.associations,
             tls=None if tls is None else replace(tls.status, faults=tuple(map(_as_text, tls.status.faults))),
+            storage=None if settings.storage.folder is None else _as_text(settings.storage.folder.absolute()),
         )
 
     def _list(self, table: PeerTable) -> tuple[ListedPeer, ...]:

@@ -212,7 +212,7 @@ class Association:
 
     def _read_pdu(self) -> bool:
         self._first_bytes = self._reader.first_bytes
-        pdu = self._reader.next_pdu(self._observe)
+        pdu = self._reader.next_pdu(self.observe)
         if pdu is None:
             return False
         self.pdus_received += 1
@@ -237,10 +237,10 @@ class Association:
             return
         if pdv.context_id not in self.accepted_contexts:
             raise PDUError(f"data on presentation context {pdv.context_id}, which was not accepted")
-        if (message := self._assembler.add(pdv, self._observe)) is not None:
+        if (message := self._assembler.add(pdv, self.observe)) is not None:
             self._happen(_P_DATA_CAME, message)
             if self._pdvs:
-                self._observe("several messages in one P-DATA-TF")  # PS3.8 §E.1
+                self.observe("several messages in one P-DATA-TF")  # PS3.8 §E.1
 
     def _learn(self, pdu: PDU) -> None:
         """Keep what the answering or asking PDU says about the association to come."""
@@ -250,7 +250,7 @@ class Association:
         elif isinstance(pdu, AssociateAC) and self.state is State.Sta5:
             assert self.request is not None
             self.peer_information = pdu.user_information
-            self.accepted_contexts = accepted_contexts(self.request, pdu, self._observe)
+            self.accepted_contexts = accepted_contexts(self.request, pdu, self.observe)
 
     def _violate(self, event: Event, text: str, reason: int, first_bytes: bytes) -> None:
         """Answer a broken rule by A-ABORT; after an invalid PDU nothing that follows can be framed."""
@@ -291,6 +291,7 @@ class Association:
         if self._on_pdu is not None:
             self._on_pdu("sent", data)
 
-    def _observe(self, deviation: str) -> None:
+    def observe(self, deviation: str) -> None:
+        """Take note of a deviation that is tolerated."""
         if len(self._observations) < _MOST_OBSERVATIONS:
             self._observations.setdefault(deviation)

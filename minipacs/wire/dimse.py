@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 VERIFICATION = "1.2.840.10008.1.1"
 
+C_STORE_RQ = 0x0001
+C_STORE_RSP = 0x8001
 C_ECHO_RQ = 0x0030
 C_ECHO_RSP = 0x8030
 C_CANCEL_RQ = 0x0FFF
@@ -42,6 +44,7 @@ _MESSAGE_ID = 0x0110
 _MESSAGE_ID_BEING_RESPONDED_TO = 0x0120
 _COMMAND_DATA_SET_TYPE = 0x0800
 _STATUS = 0x0900
+_AFFECTED_SOP_INSTANCE_UID = 0x1000
 _US = frozenset({_COMMAND_FIELD, _MESSAGE_ID, _MESSAGE_ID_BEING_RESPONDED_TO, _COMMAND_DATA_SET_TYPE, _STATUS})
 
 _ELEMENT = struct.Struct("<HHI")
@@ -50,7 +53,10 @@ _UL_ELEMENT = struct.Struct("<HHII")
 
 
 class CommandSet(Struct, frozen=True, kw_only=True):
-    """The elements of a command set that Verification reads or writes; None where the element is absent."""
+    """The elements of a command set that we read or write; None where the element is absent.
+
+    The SOP instance is read alone: Verification has none.
+    """
 
     command_field: int
     affected_sop_class_uid: str | None = None
@@ -58,6 +64,7 @@ class CommandSet(Struct, frozen=True, kw_only=True):
     message_id_being_responded_to: int | None = None
     has_data_set: bool = False
     status: int | None = None
+    affected_sop_instance_uid: str | None = None
 
     @property
     def is_response(self) -> bool:
@@ -98,6 +105,7 @@ class CommandSet(Struct, frozen=True, kw_only=True):
         uid = elements.get(_AFFECTED_SOP_CLASS_UID)
         if uid is None and command_field == C_ECHO_RQ:
             observe("C-ECHO-RQ without an affected SOP class UID")
+        instance = elements.get(_AFFECTED_SOP_INSTANCE_UID)
         has_data_set = data_set_type is not None and data_set_type != NO_DATA_SET
         if has_data_set and command_field == C_ECHO_RQ:
             observe("C-ECHO-RQ with a data set")
@@ -108,6 +116,7 @@ class CommandSet(Struct, frozen=True, kw_only=True):
             message_id_being_responded_to=elements.get(_MESSAGE_ID_BEING_RESPONDED_TO),
             has_data_set=has_data_set,
             status=elements.get(_STATUS),
+            affected_sop_instance_uid=None if instance is None else read_uid(instance, _ignore),
         )
 
 

@@ -48,6 +48,11 @@ class MessageAssembler:
         """Whether a message has begun and not ended."""
         return self._context_id is not None
 
+    @property
+    def command(self) -> CommandSet | None:
+        """The command set of the message whose data set is to come, or comes."""
+        return self._command
+
     def add(self, pdv: PDV, observe: Observe) -> Message | None:
         """Take the next fragment; return the message that it completes. PDUError when it does not fit."""
         if self._context_id is not None and self._context_id != pdv.context_id:

@@ -66,15 +66,20 @@ def request(
     )
 
 
-def negotiate(contexts: tuple[ProposedContext, ...]) -> tuple[ContextResult, ...]:
-    """Answer each proposed context: Verification is accepted with the first transfer syntax that we know."""
-    return tuple(_negotiate(context) for context in contexts)
+def negotiate(contexts: tuple[ProposedContext, ...], *, may_echo: bool = True) -> tuple[ContextResult, ...]:
+    """Answer each proposed context: Verification is accepted with the first transfer syntax that we know.
+
+    Args:
+        contexts: as they were proposed.
+        may_echo: whether Verification is accepted at all.
+    """
+    return tuple(_negotiate(context, may_echo) for context in contexts)
 
 
-def _negotiate(context: ProposedContext) -> ContextResult:
+def _negotiate(context: ProposedContext, may_echo: bool) -> ContextResult:
     # The transfer syntax of a refused context is not significant, but its item has to be there (PS3.8 §9.3.3.2).
     first = context.transfer_syntaxes[0] if context.transfer_syntaxes else IMPLICIT_VR_LITTLE_ENDIAN
-    if context.abstract_syntax != VERIFICATION:
+    if context.abstract_syntax != VERIFICATION or not may_echo:
         return ContextResult(context.context_id, _ABSTRACT_SYNTAX_NOT_SUPPORTED, first)
     for syntax in context.transfer_syntaxes:
         if syntax in _ACCEPTED:

@@ -1,7 +1,7 @@
 """DCMTK's command-line tools as peers: echoscu calls, storescp is called."""
 
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from .ports import free_port, listens
 from .process import Child, running
 
 ECHOSCU = "/usr/bin/echoscu"
+DCMQRSCP = "/usr/bin/dcmqrscp"
 STORESCP = "/usr/bin/storescp"
 
 # Above the 30 s after which DCMTK itself gives up, so that it is DCMTK that says what happened.
@@ -53,3 +54,34 @@ def storescp(
     command = [STORESCP, "--aetitle", ae_title, "--output-directory", str(received), *args, str(port)]
     with running(command, log=folder / "storescp.log", ready=lambda child: listens(child.pid, port)) as child:
         yield StoreSCP(ae_title, port, received, child)
+
+
+@contextmanager
+def dcmqrscp(folder: Path, *, ae_title: str, hosts: Mapping[str, tuple[str, int]]) -> Iterator[StoreSCP]:
+    """A dcmqrscp that stores in `folder`/database, and moves to these hosts: AE title → address and port."""
+    port = free_port()
+    database = folder / "database"
+    database.mkdir(parents=True)
+    entries = [f"host{number} = ({title}, {at[0]}, {at[1]})" for number, (title, at) in enumerate(hosts.items())]
+    config = folder / "dcmqrscp.cfg"
+    config.write_text(
+        "\n".join(
+            [
+                f"NetworkTCPPort = {port}",
+                "MaxPDUSize = 16384",
+                "MaxAssociations = 16",
+                "HostTable BEGIN",
+                *entries,
+                "HostTable END",
+                "VendorTable BEGIN",
+                "VendorTable END",
+                "AETable BEGIN",
+                f"{ae_title} {database} RW (200, 1024mb) ANY",
+                "AETable END",
+                "",
+            ]
+        )
+    )
+    command = [DCMQRSCP, "--config", str(config)]
+    with running(command, log=folder / "dcmqrscp.log", ready=lambda child: listens(child.pid, port)) as child:
+        yield StoreSCP(ae_title, port, database, child)

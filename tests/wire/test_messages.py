@@ -99,7 +99,11 @@ def test_a_store_of_pynetdicom_is_whole_when_its_data_set_has_ended(
     primitive.AffectedSOPInstanceUID, primitive.DataSet = "1.2.3", BytesIO(data_set)
     [message], _ = assembled(their_encoding(dimse_messages.C_STORE_RQ(), primitive, 1, maximum_length))
     assert message.command == CommandSet(
-        command_field=0x0001, affected_sop_class_uid=CT_IMAGE_STORAGE, message_id=message_id, has_data_set=True
+        command_field=0x0001,
+        affected_sop_class_uid=CT_IMAGE_STORAGE,
+        message_id=message_id,
+        has_data_set=True,
+        affected_sop_instance_uid="1.2.3",
     )
 
 

@@ -1,0 +1,193 @@
+"""The rows for what we ask of a peer beyond Verification: to store, to find, to move and to get images.
+
+What can happen before an association is there has its rows in we_call.py and tls.py.
+"""
+
+from __future__ import annotations
+
+from minipacs.catalogue import Row
+
+_BROKEN = "the peer, or a proxy before it, is broken: report this to its vendor"
+
+_ALLOW = (
+    "enable {sop_class} on {called}, and allow {operation} for {calling} there (Orthanc: AllowStore, AllowFind, "
+    "AllowMove or AllowGet of that modality; minipacs: services of that peer)"
+)
+
+_REGISTER_DESTINATION = (
+    "on {called}: register AE title {destination} with the address and port where it takes images; Orthanc: "
+    '"DicomModalities": {{ "{symbol}": [{quoted}, {place}] }}; minipacs: minipacs peers add {symbol} {target}'
+)
+
+_ON_THE_ASSOCIATION = (
+    Row(
+        "service.sop-class",
+        "accepted, the context for a SOP class refused with result 1, 2 or 3",
+        "{called} does not take {sop_class} (result {detail})",
+        _ALLOW,
+    ),
+    Row(
+        "service.transfer-syntax",
+        "accepted, the context for a SOP class refused with result 4",
+        "{called} does not take {syntax} for {sop_class}",
+        "enable that transfer syntax on {called}; or convert the images before, as by gdcmconv --raw or dcmdjpeg of "
+        "DCMTK",
+    ),
+    Row(
+        "service.aborted",
+        "accepted, then A-ABORT at our C-STORE, C-FIND, C-MOVE or C-GET",
+        "{called} accepts the association and answers the {operation} by A-ABORT {codes}",
+        "see the peer's log; Orthanc does that where {operation} is not allowed for {calling}: AllowStore, AllowFind, "
+        "AllowMove or AllowGet of that modality",
+    ),
+    Row(
+        "service.released",
+        "accepted, then A-RELEASE-RQ in place of a response",
+        "{called} released the association instead of answering the {operation}",
+        "see the peer's log: it ended the association of its own accord",
+    ),
+    Row(
+        "service.invalid",
+        "a PDU or message that is malformed or out of place, in place of a response",
+        "{called} answers the {operation} by what is no response to it, so that we aborted",
+        _BROKEN,
+    ),
+    Row(
+        "service.stalled",
+        "accepted, then the peer does not read what we send",
+        "{called} has not read for {timeout:g} s what we send with the {operation}",
+        "the peer is overloaded or hangs, or its disk is full: see its log, try again with a longer --timeout",
+    ),
+    Row(
+        "service.silence",
+        "accepted, then no response",
+        "{called} accepted the association, but did not answer the {operation} within {timeout:g} s",
+        "the peer is overloaded or hangs: see its log, try again with a longer --timeout",
+    ),
+)
+
+_ANY_STATUS = (
+    Row(
+        "status.out-of-resources",
+        "status 0xA7xx: out of resources",
+        "{called} answers the {operation} with status {detail}",
+        "see on {called} whether its disk is full, or a limit of it is reached",
+    ),
+    Row(
+        "status.sop-class-not-supported",
+        "status 0x0122: SOP class not supported",
+        "{called} answers the {operation} with status {detail}",
+        _ALLOW,
+    ),
+    Row(
+        "status.not-authorized",
+        "status 0x0124: not authorized",
+        "{called} answers the {operation} with status {detail}",
+        "allow {operation} for {calling} on {called}",
+    ),
+    Row(
+        "status.other",
+        "another status than success, warning and those that have a row",
+        "{called} answers the {operation} with status {detail}",
+        "see the peer's log",
+    ),
+)
+
+_STORING = (
+    Row(
+        "store.unreadable",
+        "a file that is not what it was when its head was read, or not whole",
+        "the file cannot be read: {detail}",
+        "see that nobody writes the file meanwhile: dcmdump or dcmftest of DCMTK tell what is wrong with it",
+    ),
+    Row(
+        "store.mismatch",
+        "C-STORE-RSP with status 0xA9xx: the data set does not match its SOP class",
+        "{called} refuses the object, status {detail}",
+        "see which attributes {called} misses: dciodvfy or dcmdump tell what is in the file; its log may name them",
+    ),
+    Row(
+        "store.not-understood",
+        "C-STORE-RSP with status 0xCxxx: cannot understand",
+        "{called} cannot read the object, status {detail}",
+        "see the log of {called}: the file may be damaged, or be of a kind that it does not know",
+    ),
+    Row(
+        "store.warning",
+        "C-STORE-RSP with status 0xB000, 0xB006 or 0xB007: stored, with a warning",
+        "{called} stored the object, with a warning: status {detail}",
+        "",
+    ),
+)
+
+_QUERYING = (
+    Row(
+        "query.identifier",
+        "a response with status 0xA9xx: identifier does not match SOP class",
+        "{called} does not take the keys of the {operation}, status {detail}",
+        "give the unique keys of every level above, too (StudyInstanceUID, SeriesInstanceUID), or try the other "
+        "--model: some peers take none but full hierarchies",
+    ),
+    Row(
+        "query.unable",
+        "C-FIND-RSP with status 0xCxxx: unable to process",
+        "{called} cannot process the {operation}, status {detail}",
+        "see the log of {called}; try fewer keys, or another --level",
+    ),
+    Row(
+        "query.cancelled",
+        "a response with status 0xFE00: cancelled",
+        "{called} ended the {operation} before its end: cancelled (status 0xFE00)",
+        "ask again; where nobody pressed Ctrl-C here, see the log of {called}",
+    ),
+)
+
+_RETRIEVING = (
+    Row(
+        "move.destination",
+        "C-MOVE-RSP with status 0xA801: move destination unknown",
+        "{called} does not know {destination}, to whom it is to send: status {detail}",
+        _REGISTER_DESTINATION,
+    ),
+    Row(
+        "move.unable",
+        "C-MOVE-RSP with status 0xCxxx: unable to process",
+        "{called} cannot process the C-MOVE to {destination}, status {detail}",
+        "Orthanc says so where it has nothing that matches (minipacs find tells), and where it does not know "
+        "{destination}; for that, " + _REGISTER_DESTINATION,
+    ),
+    Row(
+        "move.failures",
+        "C-MOVE-RSP with status 0xB000, or failed sub-operations",
+        "{called} could not send {detail} to {destination}",
+        "see that {destination} listens where {called} has it, admits {called} and stores (minipacs: minipacs serve "
+        "--storage FOLDER), and the logs of both",
+    ),
+    Row(
+        "get.unable",
+        "C-GET-RSP with status 0xCxxx: unable to process",
+        "{called} cannot process the C-GET, status {detail}",
+        "Orthanc says so where it has nothing that matches: see what it has by minipacs find; else see its log",
+    ),
+    Row(
+        "get.failures",
+        "C-GET-RSP with status 0xB000, or failed sub-operations",
+        "{called} could not send us {detail}",
+        "see the log of {called}: it may have the objects only in transfer syntaxes that we do not take; and whether "
+        "the disk here is full",
+    ),
+    Row(
+        "get.unwritten",
+        "an object comes, and cannot be written",
+        "what {called} sends us cannot be written: {detail}",
+        "see that there is room on the disk of the folder (--output), and that it may be written to",
+    ),
+    Row(
+        "retrieve.nothing",
+        "C-MOVE-RSP or C-GET-RSP with status 0x0000, and no object",
+        "{called} answers the {operation} with success, and has nothing that matches",
+        "see what it has: minipacs find",
+    ),
+)
+
+ROWS = (*_ON_THE_ASSOCIATION, *_ANY_STATUS, *_STORING, *_QUERYING, *_RETRIEVING)

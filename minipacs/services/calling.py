@@ -1,0 +1,271 @@
+"""One association of ours with one peer for what goes beyond Verification, carried by pynetdicom.
+
+It fails in the words of `minipacs echo`: the connection is opened by the same code, and what the peer answers in place
+of an A-ASSOCIATE-AC is read by the same engine.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+from pydicom.uid import UID
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.pdu import A_ABORT_RQ, A_RELEASE_RQ
+from pynetdicom.pdu_primitives import MaximumLengthNotification
+from pynetdicom.transport import AddressInformation
+
+from minipacs.echo_result import Outcome
+from minipacs.reach import reach
+from minipacs.recognition import Failed, not_associated
+from minipacs.requestor import Requestor
+from minipacs.services import library  # noqa: F401 - how pynetdicom is to run
+from minipacs.services.checkpoint import Checkpoint
+from minipacs.services.line import Line, LineBroken, Outgoing
+from minipacs.services.messages import Messages
+from minipacs.tls_recognition import closed_after_handshake
+from minipacs.wire.associate import AssociateRQ
+from minipacs.wire.association import Association as Engine
+from minipacs.wire.framing import MAXIMUM_LENGTH
+from minipacs.wire.indications import Closed
+from minipacs.wire.items import ProposedContext
+from minipacs.wire.pdu import Abort
+from minipacs.wire.verification import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from pydicom.dataset import Dataset
+    from pynetdicom.presentation import PresentationContext
+
+    from minipacs.services.caller import Caller
+
+MOST_CONTEXTS = 128
+"""Of one association: their identifiers are the odd numbers up to 255 (PS3.8 §9.3.2.2)."""
+
+_READING = 1.0  # seconds
+_LONGEST_PDU = 1 << 17  # bytes that we send at once to a peer that takes any length
+
+
+class Calling:
+    """The association: asked for when its ``with`` block begins, and ended with it.
+
+    Args:
+        caller: who calls whom.
+        contexts: what is proposed, MOST_CONTEXTS at most.
+        roles: items of the role selection negotiation (PS3.7 §D.3.3.4).
+        handlers: pynetdicom's, for what the peer asks of us meanwhile.
+
+    Attributes:
+        local_address: the IP address that we call from; empty before the connection is open.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        contexts: Sequence[PresentationContext],
+        roles: Iterable[Any] = (),
+        handlers: Iterable[tuple[Any, Callable[..., Any]]] = (),
+    ) -> None:
+        self._caller = caller
+        self._contexts = contexts
+        self._roles = roles
+        self._handlers = handlers
+        self._abort: Abort | None = None
+        self._is_invalid = self._is_released = self._has_answer = False
+        self.local_address = ""
+
+    def __enter__(self) -> Self:
+        """Connect, and negotiate.
+
+        Raises:
+            Failed: there is no association; the reason is as an echo would tell it.
+        """
+        sock, address = self._connected()
+        self._association = association = self._prepared(address)
+        self._line = Line(association, sock, self._caller.timeout, self._engine())
+        association.set_socket(self._line)
+        association.dul.to_provider_queue = Outgoing(association, self._line)
+        association.request()
+        if association.is_established:
+            _limit_pdu(association)
+            association.start()
+        elif not association.rejected_contexts:  # it was not accepted; else it was, and none of its contexts
+            failed = self._refusal()
+            self._end()
+            raise failed
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Release it; abort it when it failed, or when the peer owes us an answer."""
+        if kind is None:
+            self._association.release()
+        self._end()
+
+    @property
+    def accepted(self) -> list[PresentationContext]:
+        """The contexts that the peer accepts, each with the one transfer syntax that it chose."""
+        return list(self._association.accepted_contexts)
+
+    @property
+    def refused(self) -> list[PresentationContext]:
+        """The contexts that the peer refuses, each with its result."""
+        return list(self._association.rejected_contexts)
+
+    def store(self, dataset: Any, message_id: int) -> Dataset:
+        """Send a C-STORE-RQ and return what came of it, with a Status.
+
+        Args:
+            dataset: the path of a Part 10 file, whose transfer syntax was accepted; or a data set, to be written in
+                another uncompressed one.
+            message_id: 1 to 65535.
+
+        Raises:
+            Failed: no status came; the association is of no more use.
+        """
+        self._has_answer = False
+        status: Dataset | None = None
+        with suppress(LineBroken, RuntimeError):  # RuntimeError: it ended before
+            status = self._association.send_c_store(dataset, msg_id=message_id)
+        if not status:
+            raise self._loss()
+        return status
+
+    def responses(self, ask: Callable[[Association], Iterator[Any]]) -> Iterator[tuple[Dataset, Dataset | None]]:
+        """Send what *ask* sends, and yield each response: what it says of the operation, and its identifier.
+
+        Raises:
+            Failed: another one was owed, and none came.
+        """
+        self._has_answer = False
+        try:
+            for status, identifier in ask(self._association):
+                if not status:
+                    raise self._loss()
+                self._has_answer = False
+                yield status, identifier
+        except (LineBroken, RuntimeError):
+            raise self._loss() from None
+
+    def cancel(self, message_id: int, sop_class: str) -> None:
+        """Send a C-CANCEL-RQ for the operation that is under way (PS3.7 §9.3.2.3)."""
+        with suppress(RuntimeError, ValueError, LineBroken):
+            self._association.send_c_cancel(message_id, query_model=sop_class)
+
+    def cut(self) -> None:
+        """End it now, from another thread; who waits for an answer gets none."""
+        with suppress(AttributeError):  # it is not connected yet
+            self._line.is_broken = True
+            self._association.dimse.msg_queue.put((None, None))
+
+    def _connected(self) -> tuple[socket.socket, tuple[Any, ...]]:
+        requestor = Requestor()
+        try:
+            reach(requestor, self._caller.peer, self._caller.timeout, self._caller.tls)
+        except BaseException:
+            requestor.cut()
+            raise
+        self.local_address = requestor.local_address
+        assert requestor.remote_address is not None
+        return requestor.detach(), requestor.remote_address[1]
+
+    def _engine(self) -> Engine:
+        """Return what has sent the same request and waits for its answer."""
+        contexts = tuple(
+            ProposedContext(2 * number + 1, str(context.abstract_syntax), tuple(map(str, context.transfer_syntax)))
+            for number, context in enumerate(self._contexts)
+        )
+        called, calling = self._caller.peer.ae_title, self._caller.calling_ae_title
+        engine = Engine()
+        engine.associate(AssociateRQ(called_ae_title=called, calling_ae_title=calling, contexts=contexts))
+        engine.connected()
+        engine.data_to_send()  # which pynetdicom sends in its place
+        return engine
+
+    def _prepared(self, address: tuple[Any, ...]) -> Association:
+        """As AE.associate() makes it, but for the connection."""
+        entity = AE(self._caller.calling_ae_title)
+        timeout = self._caller.timeout
+        entity.acse_timeout = entity.dimse_timeout = timeout
+        entity.network_timeout = None  # which would end it while the peer works on our request
+        association = Association(entity, "requestor")
+        association._reactor_checkpoint = Checkpoint()
+        association.dimse = self._messages = Messages(association)
+        association.acceptor.ae_title = self._caller.peer.ae_title
+        association.acceptor.address_info = AddressInformation.from_tuple(address)
+        requestor = association.requestor
+        requestor.address_info = AddressInformation(self.local_address.partition("%")[0], 0)
+        requestor.ae_title = self._caller.calling_ae_title
+        requestor.maximum_length = MAXIMUM_LENGTH
+        requestor.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+        requestor.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        for item in self._roles:
+            requestor.add_negotiation_item(item)
+        for number, context in enumerate(self._contexts):
+            context.context_id = 2 * number + 1
+        requestor.requested_contexts = list(self._contexts)
+        association.bind(evt.EVT_PDU_RECV, self._on_pdu)
+        association.bind(evt.EVT_DIMSE_RECV, self._on_message)
+        association.bind(evt.EVT_FSM_TRANSITION, self._on_transition)
+        for handler in self._handlers:
+            association.bind(*handler)
+        return association
+
+    def _on_pdu(self, event: Any) -> None:
+        if isinstance(event.pdu, A_ABORT_RQ):
+            self._abort = Abort(event.pdu.source or 0, event.pdu.reason_diagnostic or 0)
+        elif isinstance(event.pdu, A_RELEASE_RQ):
+            self._is_released = True
+
+    def _on_message(self, event: Any) -> None:
+        self._has_answer = self._has_answer or not isinstance(event.message, C_STORE_RQ)
+
+    def _on_transition(self, event: Any) -> None:
+        self._is_invalid = self._is_invalid or event.fsm_event == "Evt19"
+
+    def _refusal(self) -> Failed:
+        """Name the cause of a request that was not accepted, by what came in its place."""
+        line = self._line
+        if line.answer is not None:
+            return not_associated(line.answer)
+        if isinstance(line.error, TimeoutError) or not line.is_broken:
+            return Failed(Outcome.NO_ASSOCIATION, "no-association.silence")
+        return not_associated(Closed()) if self._caller.tls is None else closed_after_handshake(line.error)
+
+    def _loss(self) -> Failed:
+        """Name the cause of an association that ended, or of an answer that did not come."""
+        if self._line.is_broken:
+            self._association.dul.join(_READING)  # it may still read why
+        if self._abort is not None:
+            return Failed(Outcome.ABORTED, "service.aborted", codes=self._abort)
+        if self._is_released:
+            return Failed(Outcome.ABORTED, "service.released")
+        if self._messages.error is not None:
+            return Failed(Outcome.ABORTED, "get.unwritten", self._messages.error.strerror or "unknown error")
+        if self._is_invalid or self._has_answer:  # which pynetdicom did not take for one
+            return Failed(Outcome.ABORTED, "service.invalid")
+        if isinstance(self._line.error, TimeoutError):
+            return Failed(Outcome.ABORTED, "service.stalled")
+        if self._line.is_closed or self._line.is_broken:
+            return Failed(Outcome.ABORTED, "aborted.closed")
+        return Failed(Outcome.NO_RESPONSE, "service.silence")
+
+    def _end(self) -> None:
+        """Abort what is open, and close."""
+        association = self._association
+        if association.is_established:
+            association.abort()
+        association.kill()
+        self._line.shut()
+
+
+def _limit_pdu(association: Association) -> None:
+    """Send no PDU of the size of an object to a peer that takes any length (PS3.8 §D.1.1)."""
+    accepted = association.acceptor.primitive
+    assert accepted is not None
+    for item in accepted.user_information:
+        if isinstance(item, MaximumLengthNotification) and not 0 < item.maximum_length_received <= _LONGEST_PDU:
+            item.maximum_length_received = _LONGEST_PDU

@@ -1,0 +1,61 @@
+"""Matches of a query, as a person or a script reads them; what the peer sent is made safe. It prints nothing itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydicom.datadict import keyword_for_tag
+
+from minipacs.escape import readable
+from minipacs.report import as_json as json_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pydicom.dataelem import DataElement
+    from pydicom.dataset import Dataset
+    from pydicom.tag import BaseTag
+
+
+def as_table(matches: Sequence[Dataset], tags: Sequence[BaseTag]) -> str:
+    """Return them in aligned columns, one for each of *tags*."""
+    rows = [list(map(_name, tags)), *([_text(_value(match, tag)) for tag in tags] for match in matches)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def as_json(match: Dataset, tags: Sequence[BaseTag]) -> str:
+    """Return a match as one JSON object by keyword; several values are an array, a sequence is one of objects."""
+    return json_of({_name(tag): _value(match, tag) for tag in tags})
+
+
+def _name(tag: BaseTag) -> str:
+    return keyword_for_tag(tag) or str(tag)
+
+
+def _value(match: Dataset, tag: BaseTag) -> Any:
+    """The value as JSON has it; None where the peer gives none, and the raw bytes where they cannot be read."""
+    try:
+        return None if tag not in match else _plain(match[tag])
+    except Exception:  # noqa: BLE001 - pydicom reads a value when it is asked for, and meets there whatever was sent
+        raw = match.get_item(tag)
+        return readable(repr(getattr(raw, "value", None)))
+
+
+def _plain(element: DataElement) -> Any:
+    if element.VR == "SQ":
+        return [{item.keyword or str(item.tag): _plain(item) for item in dataset} for dataset in element.value]
+    values = list(element.value) if element.VM > 1 else [element.value]
+    plain = [value if isinstance(value, int | float) and element.VR != "IS" else _string(value) for value in values]
+    return (plain if element.VM > 1 else plain[0]) if element.VM else None
+
+
+def _string(value: object) -> str:
+    return readable(value.hex(" ") if isinstance(value, bytes) else str(value))
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    items: Iterable[object] = value if isinstance(value, list) else [value]
+    return "\\".join(json_of(item) if isinstance(item, dict) else str(item) for item in items)

@@ -1,0 +1,89 @@
+"""What is stored, level by level, for the eyes of its owner: the columns of the list, and what they are filled with."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from minipacs.escape import escape
+from minipacs.services import matching, schema
+from minipacs.services.attributes import ATTRIBUTES, LEVELS, Attribute, Level
+from minipacs.services.query import column, joined
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+_COLUMNS: dict[Level, str] = {
+    "PATIENT": "PatientID PatientName PatientBirthDate PatientSex NumberOfPatientRelatedStudies "
+    "NumberOfPatientRelatedSeries NumberOfPatientRelatedInstances",
+    "STUDY": "PatientID PatientName StudyDate StudyTime AccessionNumber ModalitiesInStudy StudyDescription "
+    "NumberOfStudyRelatedSeries NumberOfStudyRelatedInstances StudyInstanceUID",
+    "SERIES": "PatientID PatientName StudyDate Modality SeriesNumber SeriesDescription NumberOfSeriesRelatedInstances "
+    "StudyInstanceUID SeriesInstanceUID",
+    "IMAGE": "PatientID StudyDate Modality SeriesNumber InstanceNumber SOPClassUID AvailableTransferSyntaxUID "
+    "SeriesInstanceUID SOPInstanceUID",
+}
+
+COLUMNS: dict[Level, tuple[str, ...]] = {level: tuple(keywords.split()) for level, keywords in _COLUMNS.items()}
+"""The attributes that are listed of each level, by keyword; of objects, their file and its size besides."""
+
+_WHAT: dict[Level, str] = {"PATIENT": "a patient", "STUDY": "a study", "SERIES": "a series", "IMAGE": "an object"}
+
+_ORDER: dict[Level, str] = {
+    "PATIENT": "PatientID",
+    "STUDY": "StudyDate, StudyTime, studies.id",
+    "SERIES": "StudyDate, studies.id, CAST(SeriesNumber AS INTEGER), series.id",
+    "IMAGE": "StudyDate, studies.id, CAST(SeriesNumber AS INTEGER), series.id, CAST(InstanceNumber AS INTEGER)",
+}
+
+
+def listed(file: Path, level: Level, keys: Mapping[str, str]) -> Iterator[dict[str, str | int]]:
+    """Yield each entity of a level, the oldest study first: keyword → value; of objects, also ``path`` and ``size``.
+
+    Args:
+        file: the index.
+        level: what is listed.
+        keys: keyword → value that has to match, as in a query (PS3.4 §C.2.2.2), of this level or one above.
+
+    Raises:
+        KeyFault: there is no such attribute, or it cannot have such a value; the message says the rule.
+    """
+    clauses: list[str] = []
+    parameters: list[object] = []
+    for keyword, value in keys.items():
+        try:
+            one = _condition(_attribute(keyword, level), value)
+        except matching.KeyFault as fault:
+            raise matching.KeyFault(f"{escape(keyword)}={escape(value)}: {fault}") from None
+        if one is not None:
+            clauses.append(one[0])
+            parameters += one[1]
+    where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
+    columns = [column(ATTRIBUTES[keyword]) for keyword in COLUMNS[level]]
+    names = [*COLUMNS[level]]
+    if level == "IMAGE":
+        columns += ["path", "size"]
+        names += ["path", "size"]
+    sql = f"SELECT {', '.join(columns)} FROM {joined(level)}{where} ORDER BY {_ORDER[level]}"
+    with closing(schema.connect(file)) as reader:
+        for row in reader.execute(sql, parameters):
+            yield {name: _number(name, value) for name, value in zip(names, row, strict=True)}
+
+
+def _attribute(keyword: str, level: Level) -> Attribute:
+    attribute = ATTRIBUTES.get(keyword)
+    if attribute is None or LEVELS.index(attribute.level) > LEVELS.index(level):
+        raise matching.KeyFault(
+            f"must be the keyword of an attribute that is kept of {_WHAT[level]} or of what it belongs to"
+        )
+    return attribute
+
+
+def _condition(attribute: Attribute, value: str) -> matching.Condition | None:
+    values = value.split("\\")
+    return matching.condition(column(attribute), attribute.vr, values, is_multiple=attribute.is_multiple)
+
+
+def _number(name: str, value: str | int) -> str | int:
+    return int(value) if name.startswith("NumberOf") else value

@@ -1,0 +1,35 @@
+"""The messages of an association of pynetdicom, of which one that cannot be taken ends the association, as it should.
+
+Left alone, it would end the thread that reads them, with nothing said to the peer, and to us by a traceback.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pynetdicom.dimse import DIMSEServiceProvider
+
+if TYPE_CHECKING:
+    from pynetdicom.association import Association
+    from pynetdicom.pdu_primitives import P_DATA
+
+
+class Messages(DIMSEServiceProvider):
+    """For ``Association.dimse``.
+
+    Attributes:
+        error: why the data set of a message could not be written to its file; None when it could.
+    """
+
+    def __init__(self, association: Association) -> None:
+        super().__init__(association)
+        self.error: OSError | None = None
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take a fragment; abort the association where that cannot be (Evt19, PS3.8 Table 9-10)."""
+        try:
+            super().receive_primitive(primitive)
+        except Exception as error:  # noqa: BLE001 - a peer may send whatever makes pynetdicom stumble
+            self.error = error if isinstance(error, OSError) else None
+            self.message = None
+            self.dul.event_queue.put("Evt19")

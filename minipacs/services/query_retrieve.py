@@ -1,0 +1,192 @@
+"""The Query/Retrieve SCP (PS3.4 Annex C): C-FIND, C-MOVE and C-GET, as handlers for pynetdicom.
+
+A handler is a generator of what is answered; pynetdicom sends it, runs the sub-operations and counts them. A C-CANCEL
+is looked for before each answer and each sub-operation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydicom.dataset import Dataset
+from pynetdicom import build_context, evt
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    PatientRootQueryRetrieveInformationModelFind,
+    PatientRootQueryRetrieveInformationModelGet,
+    PatientRootQueryRetrieveInformationModelMove,
+    SecondaryCaptureImageStorage,
+    Verification,
+)
+
+from minipacs.escape import escape
+from minipacs.services import library  # noqa: F401 - how pynetdicom is to run
+from minipacs.services.attributes import Level, Model
+from minipacs.services.destination import reach
+from minipacs.services.paced_sending import let_read, pace
+from minipacs.services.query import IdentifierFault, Query
+from minipacs.services.sub_operations import SubOperations, contexts_for
+from minipacs.services.texts import text_of
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterator
+
+    from minipacs.peers import PeerTable
+    from minipacs.services.index import Index
+    from minipacs.services.object_files import StoredObject
+
+_PENDING, _PENDING_WITHOUT_SOME_KEYS, _CANCEL = 0xFF00, 0xFF01, 0xFE00  # PS3.4 §C.4.1.1.4
+_DOES_NOT_MATCH, _UNABLE = 0xA900, 0xC000
+_PATIENT_ROOT = {
+    PatientRootQueryRetrieveInformationModelFind,
+    PatientRootQueryRetrieveInformationModelMove,
+    PatientRootQueryRetrieveInformationModelGet,
+}
+_AT_ONCE = 16  # matches that are sent before it is looked whether the peer has enough of them
+_LONGEST_COMMENT = 64  # Error Comment (0000,0902) is an LO
+
+
+def handlers(
+    index: Index,
+    peers: Callable[[], PeerTable],
+    ae_title: str,
+    told: Callable[[str], None],
+    tls: Callable[[], ssl.SSLContext] | None = None,
+) -> list[tuple[Any, Any, list[Any]]]:
+    """Return the handlers of the Query/Retrieve SCP, for pynetdicom's *evt_handlers*.
+
+    Args:
+        index: what is stored.
+        peers: returns the peer table in force, in which the destination of a C-MOVE is looked up.
+        ae_title: ours, which the matches name as the one to retrieve from.
+        told: is told, in a line of text that is safe to show, what went wrong with a request, and why.
+        tls: returns the context by which a peer with ``tls = true`` is called; None: none is.
+    """
+    return [
+        (evt.EVT_C_FIND, _find, [index, ae_title, told]),
+        (evt.EVT_C_MOVE, _move, [index, peers, told, tls]),
+        (evt.EVT_C_GET, _get, [index, told]),
+    ]
+
+
+def _find(
+    event: evt.Event, index: Index, ae_title: str, told: Callable[[str], None]
+) -> Iterator[tuple[Dataset | int, Dataset | None]]:
+    try:
+        keys, model, level = _request(event)
+        query = Query(model, level, keys)
+        pending = _PENDING_WITHOUT_SOME_KEYS if query.has_unsupported else _PENDING
+        pace(event.assoc)
+        for count, answer in enumerate(index.answers(query), 1):
+            if count % _AT_ONCE == 0:
+                let_read(event.assoc)
+            if event.is_cancelled:
+                yield _CANCEL, None
+                return
+            answer.RetrieveAETitle = ae_title
+            answer.InstanceAvailability = "ONLINE"
+            yield pending, answer
+    except Exception as error:  # noqa: BLE001 - whatever a peer sent: it is answered, and the association stays
+        yield _failure("C-FIND", error, told), None
+
+
+def _get(
+    event: evt.Event, index: Index, told: Callable[[str], None]
+) -> Iterator[int | tuple[Dataset | int, Dataset | None]]:
+    try:
+        keys, model, level = _request(event)
+        objects = index.objects(model, level, keys)
+    except Exception as error:  # noqa: BLE001
+        yield 1  # pynetdicom wants a number before a status
+        yield _failure("C-GET", error, told), None
+        return
+    yield len(objects)
+    sub_operations = SubOperations(told, event.assoc)
+    pace(event.assoc)
+    event.assoc.bind(evt.EVT_DIMSE_SENT, sub_operations.sent)
+    try:
+        yield from _sent(event, objects, sub_operations)
+    finally:
+        event.assoc.unbind(evt.EVT_DIMSE_SENT, sub_operations.sent)
+
+
+def _move(
+    event: evt.Event,
+    index: Index,
+    peers: Callable[[], PeerTable],
+    told: Callable[[str], None],
+    tls: Callable[[], ssl.SSLContext] | None,
+) -> Iterator[Any]:
+    title = str(event.move_destination or "").strip()
+    try:
+        host, port, more = reach(title, peers(), tls)
+    except LookupError as error:
+        told(f"C-MOVE refused with 0xA801: {error.args[0]}")
+        yield None, None
+        return
+    failure, objects = None, []
+    try:
+        keys, model, level = _request(event)
+        objects = index.objects(model, level, keys)
+        contexts = contexts_for(objects)
+    except Exception as error:  # noqa: BLE001
+        failure = _failure("C-MOVE", error, told)
+    if failure is not None:  # a status can be told behind an association with the destination alone
+        yield (
+            host,
+            port,
+            {**more, "contexts": [build_context(Verification), build_context(SecondaryCaptureImageStorage)]},
+        )
+        yield 1
+        yield failure, None
+        return
+    sub_operations = SubOperations(told, originator=str(event.assoc.requestor.ae_title))
+    listening = [
+        (evt.EVT_ESTABLISHED, sub_operations.established),
+        (evt.EVT_REJECTED, sub_operations.refused),
+        (evt.EVT_ABORTED, sub_operations.aborted),
+        (evt.EVT_DIMSE_SENT, sub_operations.sent),
+        (evt.EVT_DIMSE_RECV, sub_operations.answered),
+    ]
+    yield host, port, {**more, "contexts": contexts, "evt_handlers": listening}
+    try:
+        yield len(objects)
+    finally:
+        if objects and sub_operations.association is None:
+            why = f": {sub_operations.refusal}" if sub_operations.refusal else ""
+            told(f"C-MOVE failed with 0xA801: no association with {escape(title)} at {host} port {port}{why}")
+    yield from _sent(event, objects, sub_operations)
+
+
+def _sent(
+    event: evt.Event, objects: list[StoredObject], sub_operations: SubOperations
+) -> Iterator[tuple[int, Dataset | None]]:
+    for stored in objects:
+        if event.is_cancelled:
+            yield _CANCEL, None
+            return
+        yield _PENDING, sub_operations.data_set(stored)
+
+
+def _request(event: evt.Event) -> tuple[Dataset, Model, Level]:
+    """The identifier of a request, its information model and its level."""
+    keys = event.identifier
+    model: Model = "PATIENT" if event.context.abstract_syntax in _PATIENT_ROOT else "STUDY"
+    level = text_of(keys, 0x00080052, "CS")
+    for known in get_args(Level):
+        if level == known:
+            return keys, model, known
+    given = f"not {escape(level)}" if level else "and is missing"
+    raise IdentifierFault(f"Query/Retrieve Level must be {', '.join(get_args(Level))}, {given}", 0x00080052)
+
+
+def _failure(service: str, error: Exception, told: Callable[[str], None]) -> Dataset:
+    """The status of a request that cannot be answered, and why, for whoever reads that (PS3.7 §C.4.2)."""
+    status = Dataset()
+    status.Status = _DOES_NOT_MATCH if isinstance(error, IdentifierFault) else _UNABLE
+    reason = str(error) if isinstance(error, IdentifierFault) else escape(f"{type(error).__name__}: {error}")
+    status.ErrorComment = reason[:_LONGEST_COMMENT].replace("\\", "/")
+    if isinstance(error, IdentifierFault) and error.tag is not None:
+        status.OffendingElement = error.tag
+    told(f"{service} refused with 0x{status.Status:04X}: {reason}")
+    return status

@@ -1,0 +1,152 @@
+"""The C-STORE sub-operations of a C-MOVE or a C-GET: objects sent from their files as they are, one after the other.
+
+pynetdicom wants data sets from a handler, and would hold each in memory several times. It gets one that holds the
+UIDs alone; when the message has been made of it, the data set is put in its place that it sends from the file, in
+pieces, as it does by `STORE_SEND_CHUNKED_DATASET`. Only an object that the peer takes in no transfer syntax but another
+uncompressed one is read, and encoded anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import build_context
+from pynetdicom.dimse_messages import C_STORE_RQ, C_STORE_RSP
+from pynetdicom.dsutils import split_dataset
+
+from minipacs.escape import escape
+from minipacs.services.paced_sending import pace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from pynetdicom import evt
+    from pynetdicom.association import Association
+    from pynetdicom.presentation import PresentationContext
+
+    from minipacs.services.object_files import StoredObject
+
+_MOST_CONTEXTS = 128  # their IDs are the odd numbers of a byte (PS3.8 §9.3.2.2)
+_WARNING = 0xB  # the first digit of a status (PS3.7 §C)
+_UNCOMPRESSED = {str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)}
+
+
+class SubOperations:
+    """Hands the objects of one request to pynetdicom.
+
+    Attributes:
+        association: the one that they are sent on; None until it is established.
+        refusal: why it is not, where the peer has said so.
+    """
+
+    def __init__(
+        self, told: Callable[[str], None], association: Association | None = None, originator: str | None = None
+    ) -> None:
+        """Begin.
+
+        Args:
+            told: is told what is not sent, and why.
+            association: for a C-GET, the one that it came on.
+            originator: for a C-MOVE, the AE title of who asked for it.
+        """
+        self._told = told
+        self._originator = originator
+        self.refusal = ""
+        self._is_refusal_told = False
+        self._file: tuple[Path, int] | None = None
+        self.association = association
+
+    def established(self, event: evt.Event) -> None:
+        """For EVT_ESTABLISHED: remember the association."""
+        self.association = event.assoc
+        pace(event.assoc)
+
+    def refused(self, event: evt.Event) -> None:
+        """For EVT_REJECTED: remember why there is no association (PS3.8 §9.3.4)."""
+        answer = event.assoc.acceptor.primitive
+        assert answer is not None
+        self.refusal = f"rejected {answer.result}/{answer.result_source}/{answer.diagnostic}"
+        if (answer.result_source, answer.diagnostic) == (1, 3):
+            self.refusal += f": it does not know our AE title {event.assoc.ae.ae_title}, or not from this address"
+
+    def aborted(self, event: evt.Event) -> None:
+        """For EVT_ABORTED of a C-MOVE: tell that the destination does not want what we send."""
+        if self.association is None:
+            return
+        who, us = escape(str(event.assoc.acceptor.ae_title)), event.assoc.ae.ae_title
+        self._told(
+            f"C-MOVE: {who} did not answer our C-STORE, or ended the association; fix: see its log, and let {us} store "
+            "there (Orthanc: AllowStore of that modality)"
+        )
+
+    def answered(self, event: evt.Event) -> None:
+        """For EVT_DIMSE_RECV: tell of the first object that is not taken."""
+        response = event.message.command_set
+        status = response.get("Status", 0)
+        is_failure = isinstance(event.message, C_STORE_RSP) and status and status >> 12 != _WARNING
+        if is_failure and not self._is_refusal_told:
+            self._is_refusal_told = True
+            comment = escape(str(response.get("ErrorComment", None) or ""))
+            uid = escape(str(response.get("AffectedSOPInstanceUID", None) or "")) or "without a UID"
+            self._told(f"object {uid} is not taken: status 0x{status:04X}{comment and f', {comment}'}")
+
+    def sent(self, event: evt.Event) -> None:
+        """For EVT_DIMSE_SENT, which comes before anything is sent: put the file in the place of the data set."""
+        if not isinstance(event.message, C_STORE_RQ):
+            return
+        if self._originator is not None:  # PS3.7 §9.1.1.1.3; pynetdicom names us
+            event.message.command_set.MoveOriginatorApplicationEntityTitle = self._originator
+        if self._file is not None:
+            event.message.data_set = None
+            event.message._data_set_path = self._file
+            self._file = None
+
+    def data_set(self, stored: StoredObject) -> Dataset:
+        """Return what to give to pynetdicom for an object: it counts as failed where that cannot be sent."""
+        header = Dataset()
+        header.SOPInstanceUID = stored.sop_instance_uid
+        try:
+            return self._header(stored, header)
+        except Exception as error:  # noqa: BLE001 - a file that is gone, or damaged: the others are sent all the same
+            self._tell(stored, escape(str(error)))
+            return header  # without a SOP class, so that it fails, and is told by its UID (PS3.4 §C.4.2.1.4.2)
+
+    def _header(self, stored: StoredObject, header: Dataset) -> Dataset:
+        syntax = UID(stored.transfer_syntax_uid)
+        accepted = self._accepted(stored.sop_class_uid)
+        if syntax in accepted:
+            self._file = stored.path, split_dataset(stored.path)[1]
+            header.SOPClassUID = stored.sop_class_uid
+            header.file_meta = FileMetaDataset()
+            header.file_meta.TransferSyntaxUID = syntax
+            header.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
+            return header
+        if not syntax.is_encapsulated and syntax.is_little_endian and accepted & _UNCOMPRESSED:
+            return dcmread(stored.path)
+        names = ", ".join(sorted(UID(uid).name for uid in accepted))
+        how = f"takes its SOP class only as {names}" if accepted else "does not take its SOP class"
+        self._tell(stored, f"{escape(syntax.name)} cannot be sent to a peer that {how}")
+        return header
+
+    def _accepted(self, sop_class: str) -> set[str]:
+        """The transfer syntaxes in which the peer takes objects of a SOP class from us."""
+        contexts = self.association.accepted_contexts if self.association is not None else []
+        return {str(one.transfer_syntax[0]) for one in contexts if one.abstract_syntax == sop_class and one.as_scu}
+
+    def _tell(self, stored: StoredObject, reason: str) -> None:
+        self._told(f"object {escape(stored.sop_instance_uid)} not sent: {reason}")
+
+
+def contexts_for(objects: Iterable[StoredObject]) -> list[PresentationContext]:
+    """Return the presentation contexts to propose: one for each SOP class and transfer syntax that is to be sent.
+
+    Where there is room, each SOP class with uncompressed objects in its default transfer syntax, too (PS3.5 §10.1).
+    """
+    needed = dict.fromkeys((one.sop_class_uid, one.transfer_syntax_uid) for one in objects)
+    defaults = [(uid, str(ImplicitVRLittleEndian)) for uid, syntax in needed if not UID(syntax).is_compressed]
+    pairs = list(dict.fromkeys([*needed, *defaults]))[:_MOST_CONTEXTS]
+    return [build_context(sop_class, syntax) for sop_class, syntax in pairs]

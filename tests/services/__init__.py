@@ -1,0 +1,1 @@
+"""Storage and Query/Retrieve, against real peers."""
