@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from minipacs import descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 _AT_ONCE = 64  # connections that are accepted before anybody else has a turn
 _RETRY = 1.0  # seconds after which it is tried again, in case that somebody else's file was closed
@@ -199,49 +199,3 @@ def _reset(connection: socket.socket) -> None:
     with suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
     connection.close()
-
-
-async def addresses_of(host: str, port: int) -> list[tuple[Any, ...]]:
-    """Return what ``getaddrinfo`` says of where to listen, each address once.
-
-    Raises:
-        OSError: the host is not known.
-    """
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    several = list({one[4][0]: one for one in found}.values())
-    # A name may have several addresses; with a port of the system's choice each would get another.
-    return several if port else several[:1]
-
-
-def listening_sockets(addresses: Sequence[tuple[Any, ...]], backlog: int) -> list[socket.socket]:
-    """Return a socket that listens for each of *addresses*, which are those of ``getaddrinfo``.
-
-    Raises:
-        OSError: one cannot be; none is open then.
-    """
-    sockets: list[socket.socket] = []
-    try:
-        for family, _, _, _, address in addresses:
-            sockets.append(socket.create_server(address, family=family, backlog=backlog))
-    except BaseException:
-        for sock in sockets:
-            sock.close()
-        raise
-    return sockets
-
-
-def cannot_listen(host: str, port: int, error: OSError, where: str) -> str:
-    """Return why it cannot be listened there, and what to do; *where* names the setting of the port."""
-    place = f"cannot listen on {host} port {port}"
-    if error.errno == errno.EADDRINUSE:
-        return f"{place}: the port is in use; stop what listens there, or choose another with {where}"
-    if error.errno == errno.EACCES:
-        return (
-            f"{place}: ports below 1024 need privileges; choose another with {where} (11112 and 2762 are DICOM's own)"
-        )
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"{place}: that is not an address of this machine; choose one with --host (0.0.0.0: all of them)"
-    if isinstance(error, socket.gaierror):
-        return f"{place}: the name does not resolve; choose an address of this machine with --host"
-    return f"{place}: {error.strerror or error}"

@@ -9,52 +9,45 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from minipacs.alarm import Alarm
+from minipacs.answering import respond
 from minipacs.association_record import AssociationOutcome
-from minipacs.diagnosis import NOTHING_TO_SAY, Diagnosis
-from minipacs.ending import diagnosis_of, record_of, violation
-from minipacs.errors import PDUError
-from minipacs.relay import Relay
+from minipacs.ending import diagnosis_of, record_of
 from minipacs.tcp import acknowledge_at_once, tune
-from minipacs.wire.associate import AssociateRJ, AssociateRQ
 from minipacs.wire.association import Association
-from minipacs.wire.dimse import SUCCESS
-from minipacs.wire.indications import Closed, Violation
-from minipacs.wire.messages import Message
-from minipacs.wire.pdu import Abort, ReleaseRP, ReleaseRQ
 from minipacs.wire.state_table import State
-from minipacs.wire.verification import answer, negotiate, user_information
 
 if TYPE_CHECKING:
     from minipacs.admission import Admission
-    from minipacs.handover import Offer, Usage
+    from minipacs.diagnosis import Diagnosis
+    from minipacs.handover import Usage
     from minipacs.listening import Listening
+    from minipacs.relay import Relay
+    from minipacs.wire.associate import AssociateRQ
     from minipacs.wire.association import Direction
-    from minipacs.wire.indications import Indication
 
 _AWAITING = State.Sta2  # bound once, as in the engine
 _ENDED = frozenset({State.Sta1, State.Sta13})
-_RELEASING = frozenset({State.Sta8, State.Sta9, State.Sta12})
-_CONGESTED = AssociateRJ(2, 3, 1)
 
 
 class Connection(asyncio.BufferedProtocol):
     """The acceptor's side of one connection."""
 
     def __init__(self, listening: Listening[Connection]) -> None:
-        self._listening = listening
+        self.listening = listening
         self._timeouts = listening.timeouts
         self._loop = asyncio.get_running_loop()
         self.started = self._loop.time()  # seconds of the loop's clock
         self._watch = listening.watch(self)
-        self._association = Association(
+        self.is_shown = self._watch is not None
+        self.association = Association(
             associate_pdu_limit=listening.limits.associate_pdu,
             command_set_limit=listening.limits.command_set,
-            on_pdu=None if self._watch is None else self.show,
+            on_pdu=self.show if self.is_shown else None,
         )
         self._transport: asyncio.Transport | None = None
         self.admission: Admission | None = None  # until the request is whole
         self.relay: Relay | None = None  # to the server that the association was handed over to
-        self._echoes = 0  # answered with success
+        self.echoes_answered = 0  # by ourselves, with success
         self._bytes_came = False
         self._unfinished = 0  # bytes of a request that is not whole
         self._is_recorded = False
@@ -70,17 +63,17 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def request(self) -> AssociateRQ | None:
         """What the peer asked for."""
-        return self._association.request
+        return self.association.request
 
     @property
     def observations(self) -> tuple[str, ...]:
         """The deviations that were tolerated so far."""
-        return self._association.observations
+        return self.association.observations
 
     @property
     def implementation_version(self) -> str:
         """What the peer calls itself; empty when it does not."""
-        return self._association.peer_information.implementation_version_name
+        return self.association.peer_information.implementation_version_name
 
     @property
     def usage(self) -> Usage | None:
@@ -90,7 +83,7 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def echoes(self) -> int:
         """C-ECHO-RQ answered with success so far."""
-        return self._echoes if self.relay is None else self.relay.usage.echoes
+        return self.echoes_answered if self.relay is None else self.relay.usage.echoes
 
     # --- called by the transport --------------------------------------------------------------------------------------
 
@@ -101,20 +94,20 @@ class Connection(asyncio.BufferedProtocol):
         if peer := transport.get_extra_info("peername"):  # none when the peer has reset the connection already
             self.address, self.port = peer[:2]
         tune(self._socket)
-        self._association.connected()
+        self.association.connected()
         self._alarm.set(self.started + self._timeouts.request)
-        self._listening.opened(self)
+        self.listening.opened(self)
 
     def get_buffer(self, _: int) -> memoryview:
         """Lend the one buffer of all connections; the loop fills it and hands it back at once.
 
         For a chunk of its own each time, asyncio takes 256 KiB and gives them back: 15 µs of an echo.
         """
-        return self._listening.buffer
+        return self.listening.buffer
 
     def buffer_updated(self, length: int) -> None:
         """Take what came."""
-        self.data_received(bytes(self._listening.buffer[:length]))
+        self.data_received(bytes(self.listening.buffer[:length]))
 
     def data_received(self, data: bytes) -> None:
         """Let the engine read, answer what it tells, and set the next deadline."""
@@ -124,20 +117,20 @@ class Connection(asyncio.BufferedProtocol):
             self.relay.received(data)
             self.set_deadline()
             return
-        self._association.receive_data(data)
+        self.association.receive_data(data)
         if not self.go_on():
             acknowledge_at_once(self._socket)
-        unfinished = self._unfinished + len(data) if self._association.state is _AWAITING else 0
+        unfinished = self._unfinished + len(data) if self.association.state is _AWAITING else 0
         if unfinished != self._unfinished:
             self._unfinished = unfinished
-            self._listening.holds(self, unfinished)
+            self.listening.holds(self, unfinished)
 
     def eof_received(self) -> bool | None:
         """The peer sends no more; what we owe it is still sent before the transport closes."""
         if self.relay is not None and self.relay.ended():
             self.set_deadline()
             return True  # a server may need a while for its answer
-        self._association.connection_closed()
+        self.association.connection_closed()
         self.go_on()
         return None
 
@@ -161,24 +154,24 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         """The connection is gone (Evt17)."""
-        self._association.connection_closed()
+        self.association.connection_closed()
         self.go_on()
         self._alarm.cancel()
-        self._listening.closed(self)
+        self.listening.closed(self)
 
     # --- called by whoever listens ------------------------------------------------------------------------------------
 
     def abort(self, code: str, detail: str = "") -> None:
         """Abort the association, for the cause that the row *code* of the catalogue names."""
-        if self._association.state not in {State.Sta2, *_ENDED}:
-            self._association.abort()
+        if self.association.state not in {State.Sta2, *_ENDED}:
+            self.association.abort()
             self.end(AssociationOutcome.ABORTED, self.diagnose(code, detail=detail))
             self._flush()
             self.set_deadline()
 
     def close(self) -> None:
         """Close the connection, whatever state it is in; what was written is still sent if the peer takes it."""
-        if self._association.state is State.Sta2:
+        if self.association.state is State.Sta2:
             self.end(AssociationOutcome.CLOSED, self.diagnose("inbound.stopped"))
         self.abort("inbound.stopped")
         if self._transport is not None:
@@ -195,8 +188,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def go_on(self) -> bool:
         """Respond to what came; whether anything was sent."""
-        while (indication := self._association.next_indication()) is not None:
-            self._respond(indication)
+        while (indication := self.association.next_indication()) is not None:
+            respond(self, indication)
         has_sent = self._flush()
         self.set_deadline()
         return has_sent
@@ -220,98 +213,41 @@ class Connection(asyncio.BufferedProtocol):
 
     def diagnose(self, code: str, detail: str = "", codes: object = "", timeout: float = 0.0) -> Diagnosis:
         """Return the row *code* of the catalogue in the words for this connection."""
-        return diagnosis_of(self, self._listening.tls_port, code, detail, codes, timeout)
-
-    # --- inside -------------------------------------------------------------------------------------------------------
-
-    def _flush(self) -> bool:
-        """Send what there is to send; whether there was any."""
-        assert self._transport is not None
-        data = self._association.data_to_send()
-        if data and not self._transport.is_closing():
-            self._transport.write(data)
-        if self._association.is_over:
-            if self._association.pdus_received:  # an A-ABORT in Sta2 is no indication (PS3.8 Table 9-10, AA-2)
-                self.end(AssociationOutcome.ABORTED, self.diagnose("inbound.aborted-first"))
-            self.end(AssociationOutcome.CLOSED, self.diagnose("inbound.cut-short"))
-            self._transport.close()
-        return bool(data)
-
-    def _respond(self, indication: Indication) -> None:
-        if isinstance(indication, Message):
-            self._respond_to_message(indication)
-        elif isinstance(indication, AssociateRQ):
-            self._respond_to_request(indication)
-        elif isinstance(indication, ReleaseRQ | ReleaseRP):
-            if self.relay is not None and self.relay.release():
-                return
-            if self._association.state in _RELEASING:
-                self._association.reply_release()
-            self.end(AssociationOutcome.RELEASED, NOTHING_TO_SAY)
-        elif isinstance(indication, Abort):
-            self.end(AssociationOutcome.ABORTED, self.diagnose("inbound.aborted", codes=indication))
-        elif isinstance(indication, Violation):
-            code, detail = violation(self, indication)
-            self.end(AssociationOutcome.INVALID, self.diagnose(code, detail))
-        elif isinstance(indication, Closed):
-            self.end(AssociationOutcome.CLOSED, self.diagnose("inbound.closed"))
-
-    def _respond_to_request(self, request: AssociateRQ) -> None:
-        self.admission, diagnosis = self._listening.decide(request, self.address, self.certificate)
-        if self.admission.rejection is not None:
-            self._association.reject(self.admission.rejection)
-            self.end(AssociationOutcome.REJECTED, diagnosis, str(self.admission.rejection))
-            return
-        offer, may_echo = self._listening.serves(request, self.admission)
-        if offer is not None:
-            self._hand_over(offer)
-            return
-        contexts = negotiate(request.contexts, may_echo=may_echo)
-        self._association.accept(contexts, user_information(self._listening.limits.maximum_length))
-        self._listening.admitted(self)
-
-    def _hand_over(self, offer: Offer) -> None:
-        """Let a server of further services take the association over, which is answered when that answers."""
-        try:
-            sock, usage = self._listening.take(offer, (self.address, self.port))
-        except OSError as error:
-            self._association.reject(_CONGESTED)
-            diagnosis = self.diagnose("admission.no-server", detail=error.strerror or str(error))
-            self.end(AssociationOutcome.REJECTED, diagnosis, str(_CONGESTED))
-            return
-        limits, is_shown = self._listening.limits, self._watch is not None
-        self.relay = Relay(self, self._association, offer, usage, limits, self._timeouts, is_shown=is_shown)
-        self.relay.begin(sock)
-        self._listening.admitted(self)
-
-    def _respond_to_message(self, message: Message) -> None:
-        try:
-            response = answer(message.command)
-        except PDUError as fault:
-            self._association.refuse(fault)
-            return
-        if response is not None:
-            self._association.send(message.context_id, response)
-            self._echoes += response.status == SUCCESS
+        return diagnosis_of(self, self.listening.tls_port, code, detail, codes, timeout)
 
     def end(self, outcome: AssociationOutcome, diagnosis: Diagnosis, reject: str | None = None) -> None:
         """Tell, once, how the association ended."""
         if self._is_recorded:
             return
         self._is_recorded = True
-        diagnosis = self._listening.explain_end(self, diagnosis)
+        diagnosis = self.listening.explain_end(self, diagnosis)
         record = record_of(self, outcome, diagnosis, reject, (self._loop.time() - self.started) * 1000)
         if self.relay is not None:
             self.relay.close()
         if self._watch is not None:
             self._watch.ended()
-        self._listening.ended(self, record if self._bytes_came else None)
+        self.listening.ended(self, record if self._bytes_came else None)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _flush(self) -> bool:
+        """Send what there is to send; whether there was any."""
+        assert self._transport is not None
+        data = self.association.data_to_send()
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
+        if self.association.is_over:
+            if self.association.pdus_received:  # an A-ABORT in Sta2 is no indication (PS3.8 Table 9-10, AA-2)
+                self.end(AssociationOutcome.ABORTED, self.diagnose("inbound.aborted-first"))
+            self.end(AssociationOutcome.CLOSED, self.diagnose("inbound.cut-short"))
+            self._transport.close()
+        return bool(data)
 
     # --- deadlines ----------------------------------------------------------------------------------------------------
 
     def set_deadline(self) -> None:
         """Set the deadline that the state calls for, after bytes came or something was sent."""
-        state = self._association.state
+        state = self.association.state
         now = self._loop.time()
         if state is _AWAITING:
             return  # ARTIM runs from the connection on, however the bytes of the request trickle in
@@ -321,31 +257,31 @@ class Connection(asyncio.BufferedProtocol):
                 self._alarm.set(now + self._timeouts.close)
         elif self.relay is not None:
             self._alarm.set(self.relay.deadline(now))
-        elif self._association.is_partial:
-            if self._partial_since is None or self._association.pdus_received != self._pdus_received:
+        elif self.association.is_partial:
+            if self._partial_since is None or self.association.pdus_received != self._pdus_received:
                 self._partial_since = now
-            self._pdus_received = self._association.pdus_received
+            self._pdus_received = self.association.pdus_received
             self._alarm.set(self._partial_since + self._timeouts.pdu)
         else:
             self._partial_since = None
             self._alarm.set(now + self._timeouts.idle)
 
     def _expire(self) -> None:
-        state = self._association.state
+        state = self.association.state
         if state is State.Sta2:
-            self._association.artim_expired()
+            self.association.artim_expired()
             self.end(AssociationOutcome.TIMED_OUT, self.diagnose("inbound.silence", timeout=self._timeouts.request))
         elif state is State.Sta13:
-            self._association.artim_expired()
+            self.association.artim_expired()
         elif self.relay is not None and self.relay.expire():
             pass
         elif state is not State.Sta1:
-            is_partial = self._association.is_partial if self.relay is None else self.relay.is_partial
+            is_partial = self.association.is_partial if self.relay is None else self.relay.is_partial
             timeout = self._timeouts.pdu if is_partial else self._timeouts.idle
             code = "inbound.unread" if self._is_unread else "inbound.unfinished" if is_partial else "inbound.idle"
-            self._association.abort()
+            self.association.abort()
             self.end(AssociationOutcome.TIMED_OUT, self.diagnose(code, timeout=timeout))
         self._flush()
         self.set_deadline()
-        if self._association.is_over:
+        if self.association.is_over:
             self.cut()  # a peer that does not read would hold up a close for ever

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
-from minipacs import control_place
+from minipacs import control_place, control_socket
 from minipacs.accepting import Acceptor
 from minipacs.errors import ControlError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     from minipacs.association_record import AssociationRecord
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 _MOST_CLIENTS = 16
 _MOST_FOLLOWERS = 12  # of them, so that there is always room to ask for the status
-_BACKLOG = 64
-_TRIES = 100  # a hundredth of a second each, for other nodes to get out of our way
 _MOST_OF_REQUEST = 4_096  # bytes
 _MOST_UNREAD = 1 << 20  # bytes that wait for a follower to read them
 _PATIENCE = 5.0  # seconds from the connection to the end of it, for all but followers
@@ -63,9 +60,7 @@ class ControlServer:
         try:
             self._path = control_place.folder_to_serve() / control_place.socket_name(address, port)
             control_place.make(self._path.parent)
-            async with _alone_in(self._path.parent):
-                _sweep(self._path.parent)
-                sock, self._inode = _listening(self._path)
+            sock, self._inode = await control_socket.listening(self._path)
             self._acceptor = Acceptor(self)
             self._acceptor.listen(sock, lambda _: _Client(self))
         except (ControlError, OSError) as error:
@@ -82,7 +77,7 @@ class ControlServer:
         """Free the place for the next node; those who are here stay."""
         if self._path is not None and self._inode is not None:
             with suppress(OSError):
-                if _inode(self._path) == self._inode:  # another node may have put its own there
+                if control_socket.inode_of(self._path) == self._inode:  # another node may have put its own there
                     self._path.unlink()
             self._inode = None
 
@@ -227,79 +222,3 @@ class _Client(asyncio.Protocol):
 
     def _send(self, line: bytes) -> None:
         self._transport.write(line + b"\n")
-
-
-@asynccontextmanager
-async def _alone_in(folder: Path) -> AsyncIterator[None]:
-    """Keep other nodes of ours that start from changing *folder*; one that was suspended there does not hold us up."""
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        for _ in range(_TRIES):
-            with suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            await asyncio.sleep(0.01)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove the sockets of nodes that did not live to do so."""
-    for path in folder.iterdir():
-        with suppress(OSError, ControlError):
-            if path.is_socket() and not _is_answered(path):
-                path.unlink()
-
-
-def _listening(path: Path) -> tuple[socket.socket, tuple[int, int]]:
-    """Return a socket that listens at *path*, and the inode of its file.
-
-    It has its name only once it listens: who finds one that refuses knows that it is stale.
-
-    Raises:
-        ControlError: a node answers there, or the path is too long.
-        OSError: it cannot be for another reason.
-    """
-    if _is_answered(path):
-        raise ControlError(
-            f"another node answers at {path}, perhaps one in a container: stop it, or choose another port"
-        )
-    unnamed = path.with_name(f".{os.getpid()}")
-    unnamed.unlink(missing_ok=True)
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.setblocking(False)
-        sock.bind(str(unnamed))
-        unnamed.chmod(0o600)
-        sock.listen(_BACKLOG)
-        inode = _inode(unnamed)
-        unnamed.rename(path)
-    except OSError:
-        sock.close()
-        unnamed.unlink(missing_ok=True)
-        raise
-    return sock, inode
-
-
-def _is_answered(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except BlockingIOError:  # so many wait that it takes no more
-            return True
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-        except OSError as error:
-            if error.errno is None:  # Python itself says so
-                raise ControlError(f"{path} is too long for a socket: set XDG_RUNTIME_DIR to a shorter one") from None
-            raise
-    return True
-
-
-def _inode(path: Path) -> tuple[int, int]:
-    status = path.lstat()
-    return status.st_dev, status.st_ino

@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
-from minipacs.accepting import Acceptor, addresses_of, cannot_listen, listening_sockets
+from minipacs.accepting import Acceptor
 from minipacs.addresses import is_within
 from minipacs.admission import Admission, admit
 from minipacs.admission_words import explain_admission, explain_refusal
+from minipacs.association_log import AssociationLog
 from minipacs.connection import Connection
 from minipacs.crowd import Crowd
 from minipacs.descriptors import SPARE, explain_pause
-from minipacs.diagnosis import Diagnosis, diagnose
 from minipacs.errors import ListenError
-from minipacs.flood_log import FloodLog
-from minipacs.node_status import AssociationsStatus
-from minipacs.shortfall import SHORTFALLS, explain_shortfall
-from minipacs.tally import Tally, open_association
+from minipacs.ports import listening_sockets
+from minipacs.shortfall import explain_shortfall
+from minipacs.tally import Tally
 from minipacs.tls_connection import TLSConnection
 from minipacs.turns import Turns
 
@@ -34,16 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minipacs.association_record import AssociationRecord
+    from minipacs.diagnosis import Diagnosis
     from minipacs.handover import Offer, Services, Usage
     from minipacs.listening import Watch
+    from minipacs.node_status import AssociationsStatus
     from minipacs.peers import PeerTable
     from minipacs.settings import Settings
     from minipacs.wire.associate import AssociateRQ
 
-_BACKLOG = 512
 _CHUNK = 1 << 16  # bytes that are taken at once
-_OF_NOBODY = frozenset({"tls-inbound.closed", "tls-inbound.crowded", "tls-inbound.silence"})
-_AT_ONCE = 10  # lines a minute of one address, of those who are not admitted; the rest is counted
 
 logger = logging.getLogger("minipacs")
 
@@ -83,7 +78,7 @@ class Listener:
         self._settings = settings
         self._peers = peers
         self._on_end = on_end
-        self._log = FloodLog()
+        self._log = AssociationLog()
         self._tls = tls
         self._services = services
         self._acceptor: Acceptor | None = None
@@ -125,10 +120,10 @@ class Listener:
             return one
 
         try:
-            sockets = listening_sockets(await addresses_of(host, port), _BACKLOG)
-        except OSError as error:
+            sockets = await listening_sockets(host, port, where)
+        except ListenError:
             await self._acceptor.close()
-            raise ListenError(cannot_listen(host, port, error, where)) from None
+            raise
         for sock in sockets:
             self._acceptor.listen(sock, connected)
         self.addresses = tuple(sock.getsockname()[0] for sock in sockets)
@@ -165,16 +160,7 @@ class Listener:
     @property
     def associations(self) -> AssociationsStatus:
         """The associations that are open, and those that ended since the start."""
-        now = monotonic()  # the clock of the event loop, here also for who asks from another thread
-        open_ones = sorted(self._associations, key=lambda connection: connection.started)
-        return AssociationsStatus(
-            open=tuple(open_association(one, now) for one in open_ones),
-            counts=dict(self._tally.counts),
-            silent_connections=self._tally.silent,
-            refused_connections=self._tally.refused,
-            connections=len(self._connections),
-            last=self._tally.last,
-        )
+        return self._tally.status(self._associations, len(self._connections))
 
     # --- what a connection needs ----------------------------------------------------------------------------------
 
@@ -242,19 +228,11 @@ class Listener:
         self._associations.discard(connection)
         if record is None:
             self._tally.silent += 1
-            empty = diagnose("inbound.empty", address=connection.address)
-            logger.debug("%s (%d such so far) [%s]", empty.reason, self._tally.silent, empty.code)
+            self._log.silence(connection.address, self._tally.silent)
             return
         self._tally.add(record)
         self._on_end(record)
-        if record.calling_ae_title is None or record.reject is not None:
-            passed_over = self._passed_over(record)
-            if passed_over is None:
-                return
-            record = replace(record, reason=f"{record.reason}{passed_over}")
-        is_well = record.outcome in {"released", "closed"} and record.code not in SHORTFALLS
-        level = logging.INFO if is_well else logging.WARNING
-        logger.log(level, "%s", record, extra={"event": "association", "fields": record.as_fields()})
+        self._log.association(record)
 
     def closed(self, connection: Connection) -> None:
         """Take note that the connection is gone."""
@@ -271,11 +249,11 @@ class Listener:
     def refused(self, address: str) -> None:
         """Take note of a connection from an address that we do not take."""
         self._tally.refused += 1
-        self._log_row(("address", address), logging.WARNING, explain_refusal(address, self._settings))
+        self._log.row(("address", address), logging.WARNING, explain_refusal(address, self._settings))
 
     def paused(self, error: OSError | None) -> None:
         """Take note that accepting pauses."""
-        self._is_pause_told = self._log_row("pause", logging.ERROR, explain_pause(error))
+        self._is_pause_told = self._log.row("pause", logging.ERROR, explain_pause(error))
 
     def resumed(self, seconds: float) -> None:
         """Take note that accepting goes on; told when the pause was."""
@@ -303,20 +281,6 @@ class Listener:
     def _admit(self, request: AssociateRQ, address: str, certificate: bytes | None, **is_reached: bool) -> Admission:
         ae_title = self._settings.ae_title
         return admit(request, address, self._peers(), ae_title, certificate=certificate, **is_reached)
-
-    def _passed_over(self, record: AssociationRecord) -> str | None:
-        """Return how many like it were passed over lately, in words, or None when this one is passed over too.
-
-        Whoever is not admitted may call under ever new titles: its address tells what is alike, and the first lines
-        are told, for who mends a peer tries again and again. No DICOM and handshakes that lead nowhere are nobody's.
-        """
-        is_nobodys = not record.code.startswith("tls-") or record.code in _OF_NOBODY
-        if record.calling_ae_title is None and is_nobodys:
-            return self._log.passed_over((record.code, record.address), str(record))
-        return self._log.passed_over((record.peer, record.address), str(record), _AT_ONCE)
-
-    def _log_row(self, kind: object, level: int, diagnosis: Diagnosis) -> bool:
-        return self._log.log(kind, level, f"{diagnosis.reason} [{diagnosis.code}]; fix: {diagnosis.fix}")
 
     async def _wait_until_closed(self, seconds: float) -> bool:
         if not self._connections:

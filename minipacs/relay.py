@@ -39,11 +39,11 @@ class Carrier(Protocol):
     def go_on(self) -> bool:
         """Respond to what the engine tells, and send what it has to send."""
 
-    def end(self, outcome: AssociationOutcome, diagnosis: Diagnosis) -> None:
-        """Tell how the association ended."""
+    def end(self, outcome: AssociationOutcome, diagnosis: Diagnosis, reject: str | None = None) -> None:
+        """Tell how the association ended, and by which A-ASSOCIATE-RJ where it was by one."""
 
-    def diagnose(self, code: str, detail: str = "") -> Diagnosis:
-        """Return the words for it."""
+    def diagnose(self, code: str, detail: str = "", codes: object = "", timeout: float = 0.0) -> Diagnosis:
+        """Return the row *code* of the catalogue in the words for this connection."""
 
     def write(self, data: bytes) -> None:
         """Send *data* to the peer."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict
 
 from minipacs.association_record import AssociationOutcome
 from minipacs.escape import escape
-from minipacs.node_status import EndedAssociation, OpenAssociation
+from minipacs.node_status import AssociationsStatus, EndedAssociation, OpenAssociation
 from minipacs.timestamp import rfc3339
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from minipacs.association_record import AssociationRecord
     from minipacs.connection import Connection
 
@@ -40,19 +42,26 @@ class Tally:
         self.counts[record.outcome.value] += 1
         self._last.append((time(), record))
 
-    @property
-    def last(self) -> tuple[EndedAssociation, ...]:
-        """The last 20 that ended, oldest first."""
-        return tuple(EndedAssociation(time=rfc3339(when), **asdict(record)) for when, record in self._last)
+    def status(self, holders: Iterable[Connection], connections: int) -> AssociationsStatus:
+        """Return all of it, as machines read it.
+
+        Args:
+            holders: the connections that hold an association now.
+            connections: how many TCP connections are open, with an association or without.
+        """
+        now = monotonic()  # the clock of the event loop, here also for who asks from another thread
+        open_ones = sorted(holders, key=lambda connection: connection.started)
+        return AssociationsStatus(
+            open=tuple(_open_association(one, now) for one in open_ones),
+            counts=dict(self.counts),
+            silent_connections=self.silent,
+            refused_connections=self.refused,
+            connections=connections,
+            last=tuple(EndedAssociation(time=rfc3339(when), **asdict(record)) for when, record in self._last),
+        )
 
 
-def open_association(connection: Connection, now: float) -> OpenAssociation:
-    """Return the association that *connection* holds, as machines read it.
-
-    Args:
-        connection: its request is whole.
-        now: the time by the clock of its event loop, in seconds.
-    """
+def _open_association(connection: Connection, now: float) -> OpenAssociation:
     request, admission = connection.request, connection.admission
     assert request is not None
     age = now - connection.started

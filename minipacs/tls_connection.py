@@ -67,11 +67,11 @@ class TLSConnection(Connection):
             return
         if self._first_record is not None:
             self._first_record += data
-            self._listening.holds(self, len(self._first_record))
+            self.listening.holds(self, len(self._first_record))
             if not _is_whole(self._first_record):
                 return
             self._network.pause_reading()  # until its turn: nothing more is kept for it than this
-            self._listening.in_turn(self, self._begin)
+            self.listening.in_turn(self, self._begin)
             return
         self._go_on_with(data)
 
@@ -98,8 +98,8 @@ class TLSConnection(Connection):
         self._incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = self._context.wrap_bio(self._incoming, outgoing, server_side=True)
         self._ciphered.begin(self._tls, outgoing)
-        self._listening.holds(self, 0)
-        self._listening.secures(self)
+        self.listening.holds(self, 0)
+        self.listening.secures(self)
         self._network.resume_reading()
         self._go_on_with(first_record)
 
@@ -150,7 +150,7 @@ class TLSConnection(Connection):
 
     def _tell(self, outcome: AssociationOutcome, code: str, detail: str = "") -> None:
         facts = {"address": self.address, "detail": escape(detail), "timeout": self._timeouts.handshake}
-        self.end(outcome, diagnose(code, or_plain=elsewhere(self._listening.port, "plain DICOM"), **facts))
+        self.end(outcome, diagnose(code, or_plain=elsewhere(self.listening.port, "plain DICOM"), **facts))
 
     def _expire(self) -> None:
         if not self._is_open:

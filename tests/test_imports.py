@@ -23,6 +23,11 @@ ARROWS = {
     "admission_words": "admission ae_title certificate diagnosis escape rules settings wire.associate",
     "ae_title": "escape",
     "alarm": "",
+    "answering": (
+        "association_record diagnosis ending errors handover listening relay wire.associate wire.association "
+        "wire.dimse wire.indications wire.messages wire.pdu wire.state_table wire.verification"
+    ),
+    "association_log": "association_record diagnosis flood_log shortfall",
     "association_record": "",
     "authority": "",
     "bounded": "",
@@ -42,13 +47,13 @@ ARROWS = {
     "cli": "__init__ cli.formats errors",
     "cli.calls": "cli.options cli.targets diagnosis rules services.caller settings",
     "cli.echo": (
-        "cli cli.formats cli.options cli.progress cli.targets echo_callbacks echo_result leg_report peers report "
-        "rules scu settings side_by_side tracing.transcript wire.framing wire.verification"
+        "cli cli.formats cli.options cli.progress cli.targets echo_callbacks echo_result leg_report peers report rules "
+        "scu settings side_by_side tracing.transcript wire.framing wire.verification"
     ),
     "cli.explain": "catalogue cli cli.options diagnosis escape",
     "cli.find": (
-        "cli cli.calls cli.interrupt cli.progress services.caller services.find_report services.find_scu "
-        "services.keys services.sop_classes settings"
+        "cli cli.calls cli.interrupt cli.progress services.caller services.find_report services.find_scu services.keys "
+        "services.sop_classes settings"
     ),
     "cli.formats": "",
     "cli.get": "cli.calls cli.retrieving services.caller services.retrieve_scu settings",
@@ -87,12 +92,13 @@ ARROWS = {
     "cli.targets": "cli.options peers settings tls toml_file",
     "cli.tls": "cli cli.targets escape peers rules schema settings tls_guide trial_certificates",
     "connection": (
-        "admission alarm association_record diagnosis ending errors handover listening relay tcp wire.associate "
-        "wire.association wire.dimse wire.indications wire.messages wire.pdu wire.state_table wire.verification"
+        "admission alarm answering association_record diagnosis ending handover listening relay tcp wire.associate "
+        "wire.association wire.state_table"
     ),
     "control_client": "association_record control_place errors node_status",
     "control_place": "errors",
-    "control_server": "accepting association_record control_place errors node_status",
+    "control_server": "accepting association_record control_place control_socket errors node_status",
+    "control_socket": "errors",
     "crowd": "settings",
     "descriptors": "diagnosis",
     "diagnosis": (
@@ -120,8 +126,8 @@ ARROWS = {
     "leg": "diagnosis",
     "leg_report": "echo_result leg report roundtrip",
     "listener": (
-        "accepting addresses admission admission_words association_record connection crowd descriptors diagnosis "
-        "errors flood_log handover listening node_status peers settings shortfall tally tls_connection turns "
+        "accepting addresses admission admission_words association_log association_record connection crowd descriptors "
+        "diagnosis errors handover listening node_status peers ports settings shortfall tally tls_connection turns "
         "wire.associate"
     ),
     "listening": "admission association_record diagnosis handover settings wire.associate wire.association",
@@ -138,6 +144,7 @@ ARROWS = {
     "peer_file": "errors peers rules toml_file",
     "peers": "ae_title diagnosis errors escape rules schema toml_file",
     "port_look": "certificate escape wire.pdu",
+    "ports": "errors",
     "reach": "certificate echo_result peers recognition requestor tls_recognition",
     "recognition": "echo_result escape wire.associate wire.indications wire.messages wire.pdu",
     "registered_leg": "addresses diagnosis errors escape leg orthanc peers registration verdict",

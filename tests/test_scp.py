@@ -1183,7 +1183,7 @@ def test_a_peer_that_does_not_read_is_not_read_from() -> None:
     with scp() as node, not_reading(node) as (peer, connection, sent):
         assert connection._transport is not None
         assert connection._transport.get_write_buffer_size() < 1 << 20
-        assert len(connection._association._reader._received) < 1 << 20
+        assert len(connection.association._reader._received) < 1 << 20
         assert echoes(node)
         whole = sent // len(echo_rq(7))
         assert whole > 500
