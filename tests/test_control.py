@@ -754,7 +754,7 @@ def test_those_who_follow_leave_room_to_ask(node: Node, runtime: Path) -> None:
         for _ in range(12):
             following(socket_of(runtime, node), stack)
         assert status(node).pid == node.child.pid
-        with control(node, 0.5) as one_more, pytest.raises(ControlError, match="12 clients follow, the most"):
+        with control(node) as one_more, pytest.raises(ControlError, match="12 clients follow, the most"):
             one_more.follow()
 
 
