@@ -116,8 +116,9 @@ def use_as_text(used: Used) -> list[str]:
     """Return the services, the objects, the size and the failures, as they stand in a line; nothing where none were."""
     if not used.services:
         return []
-    parts = [" ".join(used.services)]
-    if used.objects or set(used.services) - {"echo", "find"}:
+    named = [service for service in used.services if service != "echo"]  # echoes are told as their number
+    parts = [" ".join(named)] if named else []
+    if used.objects or set(named) - {"find"}:
         parts.append(_counted(used.objects, "object"))
     parts.append(shown_size(used.bytes))
     return parts if not used.failures else [*parts, _counted(used.failures, "failure")]

@@ -131,6 +131,7 @@ def test_verification_is_answered_inside(node: StoringNode) -> None:
         assert peer.exchange(RELEASE_RQ) == RELEASE_RP
     record = last(node)
     assert (record.outcome, record.echoes, record.services) == (RELEASED, 1, ("echo",))
+    assert f"released, 1 echo, {record.bytes} bytes, " in str(record)
 
 
 @pytest.mark.parametrize(
