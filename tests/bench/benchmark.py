@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import node_trials, scp_trials, scu_trials
+from . import image_trials, node_trials, scp_trials, scu_trials
 from .figures import Trial, run
 from .report import Results, in_short
 from .scale import Scale
@@ -35,7 +35,7 @@ def measure(scale: Scale, only: str, telling: Telling) -> Results:
 
 def _stages(scale: Scale, folder: Path) -> Iterator[Iterator[Trial]]:
     """The trials by what they need: servers run as long as those that need them."""
-    for stage in (_servers, _idle, _calls, _processes):
+    for stage in (_servers, _idle, _calls, _processes, _images):
         yield stage(scale, folder / stage.__name__)
 
 
@@ -62,3 +62,8 @@ def _processes(scale: Scale, folder: Path) -> Iterator[Trial]:
     yield node_trials.reload_trial(scale, folder)
     with started(BY_DEFAULT, folder) as servers:
         yield node_trials.rest_trial(servers, scale)
+
+
+def _images(scale: Scale, folder: Path) -> Iterator[Trial]:
+    folder.mkdir()
+    yield from image_trials.trials(scale, folder)

@@ -17,6 +17,8 @@ class Scale:
     table: int  # peers of the larger table
     reloads: int
     rest: float  # seconds at rest
+    objects: int = 200  # small ones, stored on one association
+    images: int = 40  # of 512 KiB
 
 
 FULL = Scale(
@@ -30,6 +32,8 @@ FULL = Scale(
     table=5000,
     reloads=4,
     rest=10.0,
+    objects=200,
+    images=40,
 )
 QUICK = Scale(
     rounds=1,
@@ -42,4 +46,6 @@ QUICK = Scale(
     table=500,
     reloads=2,
     rest=1.0,
+    objects=20,
+    images=4,
 )

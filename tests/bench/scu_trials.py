@@ -1,21 +1,18 @@
 """How fast a call is, as a whole process: what is typed, from its start to its end."""
 
-import os
-import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from ..peers.dcmtk import ECHOSCU
-from ..peers.node import environment, table
+from ..peers.node import table
 from ..proc import children, peak_kib
 from .client import HOST
+from .command import begun, seconds_of
 from .figures import OURS, Bound, Figure, Trial
 from .scale import Scale
 from .servers import Server
@@ -25,7 +22,6 @@ DCMTK, PARALLEL, PYNETDICOM_ECHOSCU = "echoscu", "xargs -P 32 echoscu", "pynetdi
 _BIN = Path(sys.executable).parent
 _MINIPACS = str(_BIN / "minipacs")
 _CALLED = "ORTHANC"
-_LONGEST = 120.0  # seconds
 _LOOK = 0.01  # seconds between two looks at the memory of a process
 _PYNETDICOM = [sys.executable, str(_BIN / "echoscu")]
 
@@ -87,48 +83,15 @@ def everybody_trial(alive: Server, silent: int, scale: Scale, folder: Path) -> T
 
 
 def _milliseconds(command: Sequence[str], folder: Path) -> tuple[float]:
-    started = time.perf_counter()
-    with _begun(command, folder) as process:
-        code = process.wait()  # with a timeout it would look every 50 ms
-        elapsed = time.perf_counter() - started
-    assert code == 0, f"{' '.join(command)}: exit code {code}"
-    return (elapsed * 1000,)
+    return (seconds_of(command, folder) * 1000,)
 
 
 def _seconds_and_megabytes(command: Sequence[str], folder: Path, code: int) -> tuple[float, float]:
     """Seconds that a process takes, and the most memory that it itself had, or one of its children at a time."""
     started, most = time.perf_counter(), 0
-    with _begun(command, folder) as process:
+    with begun(command, folder) as process:
         while process.poll() is None:
             most = max(most, *(peak_kib(pid) for pid in (process.pid, *children(process.pid))))
             time.sleep(_LOOK)
     assert process.returncode == code, f"{' '.join(command)}: exit code {process.returncode}, not {code}"
     return time.perf_counter() - started, most * 1.024 / 1000
-
-
-@contextmanager
-def _begun(command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run it, and end it with all its children whatever happens."""
-    nothing = subprocess.DEVNULL
-    process = subprocess.Popen(
-        command,
-        stdin=nothing,
-        stdout=nothing,
-        stderr=nothing,
-        env=environment(),
-        cwd=folder,
-        start_new_session=True,
-    )
-
-    def end() -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-    watchdog = threading.Timer(_LONGEST, end)
-    watchdog.start()
-    try:
-        yield process
-    finally:
-        watchdog.cancel()
-        end()
-        process.wait()

@@ -11,7 +11,9 @@ from .process import Child, running
 
 ECHOSCU = "/usr/bin/echoscu"
 DCMQRSCP = "/usr/bin/dcmqrscp"
+GETSCU = "/usr/bin/getscu"
 STORESCP = "/usr/bin/storescp"
+STORESCU = "/usr/bin/storescu"
 
 # Above the 30 s after which DCMTK itself gives up, so that it is DCMTK that says what happened.
 _TIMEOUT = 45.0

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from http import HTTPStatus
 from pathlib import Path
@@ -28,7 +28,7 @@ class Orthanc:
     """Knows `minipacs`, that is MINIPACS@127.0.0.1:`minipacs_port`, and nobody else, until told otherwise.
 
     `extra` are settings that are added to those of `config`, or that replace them; `variables` those of the environment
-    that `config` leaves open besides; `cwd` is where it is started.
+    that `config` leaves open besides; `cwd` is where it is started; `options` are those of its command line.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Orthanc:
         extra: Mapping[str, object] | None = None,
         variables: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        options: Sequence[str] = ("--verbose",),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -47,6 +48,7 @@ class Orthanc:
         self.minipacs_port = minipacs_port
         self._more_variables = variables or {}
         self._cwd = cwd
+        self._options = options
         self.dicom_port = free_port()
         self.http_port = free_port()
         self.url = f"http://127.0.0.1:{self.http_port}"
@@ -69,7 +71,7 @@ class Orthanc:
     @property
     def command(self) -> list[str]:
         """What starts it."""
-        return [ORTHANC, "--verbose", str(self.config)]
+        return [ORTHANC, *self._options, str(self.config)]
 
     @property
     def env(self) -> dict[str, str]:
