@@ -46,12 +46,13 @@ def _judge(account: Account, what: str, done: list[Done], *nodes: str, is_ours: 
     for one in done:
         account.promise(one.exit_code == 0, f"{what}: exit code {one.exit_code}: {one.output[-500:]}")
     small, big = done
-    _judge_memory(account, what, small.client.peak, big.client.peak, is_promised=is_ours)
+    judge_memory(account, what, small.client.peak, big.client.peak, is_promised=is_ours)
     for name, before, memory in zip(nodes, small.nodes, big.nodes, strict=False):
-        _judge_memory(account, f"the {name} during {what}", before.peak, memory.peak)
+        judge_memory(account, f"the {name} during {what}", before.peak, memory.peak)
 
 
-def _judge_memory(account: Account, what: str, before: float, peak: float, *, is_promised: bool = True) -> None:
+def judge_memory(account: Account, what: str, before: float, peak: float, *, is_promised: bool = True) -> None:
+    """Put down what it took at most *before*, for a small object, and what for the large one."""
     account.figure(f"memory of {what}", f"{peak:.1f} MiB at most, {before:.1f} for a small object")
     account.promise(
         not is_promised or peak - before <= MOST,
