@@ -8,13 +8,18 @@ from pathlib import Path
 import pytest
 
 from .bench.figures import OURS, Bound, Figure, Outcome, Trial, run
+from .bench.image_servers import RETRIEVING, STORING
+from .bench.image_trials import DCMTK_STORESCU, FOUR_JOBS, PYNETDICOM_STORESCU
 from .bench.report import RECORD, as_markdown, as_text, read, recorded_in
 from .bench.servers import ORTHANC, PYNETDICOM, STORESCP
-from .peers.dcmtk import ECHOSCU
+from .bench.sink import sink
+from .peers.dcmtk import ECHOSCU, STORESCU
 from .peers.node import environment
 from .peers.orthanc import ORTHANC as ORTHANC_PROGRAM
 from .peers.required import required
+from .peers.storage_node import files
 
+SENDING = {OURS, FOUR_JOBS, DCMTK_STORESCU, PYNETDICOM_STORESCU, ORTHANC}
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -41,6 +46,10 @@ def test_a_quick_run_measures_everybody_and_writes_it_down(tmp_path: Path) -> No
     ]
     by_name = {outcome.figure.name: outcome.values for outcome in results.outcomes}
     assert set(by_name["memory at rest"]) == {OURS, PYNETDICOM, STORESCP, ORTHANC}
+    assert all(set(by_name[name]) == set(STORING) for name in by_name if name.startswith("SCP stores"))
+    assert all(set(by_name[name]) == set(RETRIEVING) for name in by_name if name.startswith("SCP sends"))
+    assert all(set(by_name[name]) == SENDING for name in by_name if name.startswith("SCU sends"))
+    assert [name.split()[0] for name in by_name if " images of " in name] == ["SCP"] * 5 + ["SCU"] * 2
     values = [one for outcome in results.outcomes for one in outcome.values.values()]
     assert all(len(rounds) == 1 and rounds[0] >= 0 for rounds in values)
     with (tmp_path / "results.csv").open() as file:
@@ -60,6 +69,20 @@ def test_what_cannot_be_measured_is_told(arguments: list[str], words: str) -> No
     done = bench(*arguments)
     assert done.returncode == 2
     assert words in done.stderr
+
+
+@required(STORESCU)
+def test_the_sink_takes_every_object_and_counts_its_pauses(tmp_path: Path) -> None:
+    sent = files(tmp_path, 5, size=100_000)
+    with sink() as taking:
+        command = [STORESCU, "127.0.0.1", str(taking.port), *map(str, sent)]
+        assert subprocess.run(command, timeout=60, check=False).returncode == 0
+        assert (taking.objects, taking.paused) == (5, 0)
+        taking.pause = 0.01
+        assert subprocess.run(command, timeout=60, check=False).returncode == 0
+        assert taking.objects == 10
+        assert 0.05 <= taking.paused < 5
+    assert subprocess.run(command, timeout=60, stderr=subprocess.DEVNULL, check=False).returncode != 0
 
 
 # --- what is made of it ----------------------------------------------------------------------------------------------

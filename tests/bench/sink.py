@@ -6,6 +6,7 @@ that looks at what it is sent, or writes it down, is quicker.
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -18,14 +19,23 @@ from ..service_fakes import answer, asked, takes
 from .client import HOST
 
 _STORED, _AT_ONCE = 0x0000, 64
+_LONGEST = 30.0  # seconds between two pieces
 
 
 class Sink:
-    """It listens on *port*; *objects* is how many it has taken."""
+    """It listens.
+
+    Attributes:
+        port: where.
+        objects: how many it has taken.
+        pause: seconds between an object and its answer.
+        paused: seconds that all these pauses have taken.
+    """
 
     def __init__(self, listener: socket.socket) -> None:
         self.port: int = listener.getsockname()[1]
         self.objects = 0
+        self.pause = self.paused = 0.0
         self._listener = listener
         self._lock = threading.Lock()
         self._connections: list[socket.socket] = []
@@ -50,10 +60,19 @@ class Sink:
             conversation = _Tuned(connection)
             takes(conversation)
             while any(request := asked(conversation)):
+                paused = self._pause()
                 with self._lock:  # before whoever sends is told, and ends
                     self.objects += 1
+                    self.paused += paused
                 conversation.send(answer(_STORED, *request))
             conversation.send(ReleaseRP().encode())
+
+    def _pause(self) -> float:
+        if not self.pause:
+            return 0.0
+        started = time.perf_counter()
+        time.sleep(self.pause)
+        return time.perf_counter() - started
 
 
 class _Tuned(Conversation):
@@ -62,6 +81,7 @@ class _Tuned(Conversation):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         tune(sock)
+        sock.settimeout(_LONGEST)
         self._sock = sock
         self._data = bytearray()
 
