@@ -1,7 +1,7 @@
 """Measure the node beside pynetdicom, DCMTK and Orthanc, on this machine, in one run.
 
-    tests/bench/run                     all of it, about ten minutes
-    tests/bench/run --quick             whether it all works, in less than a minute; no figures to rely on
+    tests/bench/run                     all of it, about a quarter of an hour
+    tests/bench/run --quick             whether it all works, in about a minute; no figures to rely on
     tests/bench/run --only reload       the trials whose name has that in it
     tests/bench/run --output bench      where to write results.json, results.csv and plot.png
 
