@@ -28,7 +28,7 @@ from .sink import Sink, sink
 DCMTK_STORESCU, PYNETDICOM_STORESCU, FOUR_JOBS = "storescu", "pynetdicom storescu", "minipacs --jobs 4"
 
 _SERVED = (Bound(0.8, PYNETDICOM_STORESCP, is_least=True), Bound(1, STORESCP, is_least=True))
-_SENT = (Bound(1, PYNETDICOM_STORESCU, is_least=True),)
+_SENT = (Bound(0.8, PYNETDICOM_STORESCU, is_least=True),)
 _TUNED = {"TCP_NODELAY": "1"}
 _STUDY = "1.2.3.1"
 _UNTIL_IT_WAITS = 0.01  # seconds
@@ -71,7 +71,7 @@ def trials(scale: Scale, folder: Path) -> Iterator[Trial]:
     few_small = Load.of(folder / "few-small", max(2, scale.objects // 10), 32, "/s")
     few_large = Load.of(folder / "few-large", max(2, scale.images // 2), 512, "MB/s")
     yield _served_trial([(few_small, False), (few_large, False), (small, True), (large, True)], folder)
-    yield _fetched_trial(large, folder)
+    yield _fetched_trial(few_large, folder)
     for load in (small, large):
         with sink() as taking, _orthanc(load, taking.port, folder / f"orthanc-{load.folder.parent.name}") as send:
             yield _sent_trial(load, taking, send, folder)
