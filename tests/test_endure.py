@@ -149,6 +149,13 @@ def test_what_it_cannot_do_is_told(arguments: list[str], words: str) -> None:
     assert words in told
 
 
+def test_the_files_of_an_earlier_run_stay(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    code, _, told = endure("full", "--output", tmp_path)
+    assert code == 2
+    assert f"{tmp_path}/full is there already: name another folder" in told
+
+
 def test_its_help_has_examples() -> None:
     code, out, _ = endure("--help")
     assert code == 0

@@ -48,6 +48,9 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if unknown := [part for part in arguments.parts if part not in PARTS]:
         parser.error(f"{unknown[0]!r} is no part: {', '.join(PARTS)}")
+    arguments.parts = [part for part in PARTS if part in (arguments.parts or PARTS)]
+    if arguments.output and (old := [part for part in arguments.parts if (arguments.output / part).exists()]):
+        parser.error(f"{arguments.output / old[0]} is there already: name another folder")
     if not os.access(STORESCU, os.X_OK):
         parser.error(f"{STORESCU} (package dcmtk): missing")
     return arguments
@@ -87,10 +90,10 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
         "full": partial(full_disk),
     }
     accounts, started = {}, time.monotonic()
-    for part in [name for name in PARTS if name in (arguments.parts or PARTS)]:
+    for part in arguments.parts:
         accounts[part] = Account(partial(_tell, started, part))
         place = folder / part
-        place.mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True)
         doing[part](place, accounts[part])
     is_broken = any(account.broken for account in accounts.values())
     seconds = round(time.monotonic() - started)
