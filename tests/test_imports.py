@@ -183,12 +183,12 @@ ARROWS = {
     "services.header": "escape services.attributes services.texts",
     "services.header_table": "services.header services.shown",
     "services.image_files": "errors",
-    "services.index": "services.attributes services.header services.object_files services.query services.schema",
+    "services.index": "services.attributes services.header services.object_files services.query services.tables",
     "services.intake": "handover services.object_files",
     "services.keys": "services.sop_classes",
     "services.library": "",
     "services.line": "tcp wire.associate wire.association wire.indications",
-    "services.listing": "escape services.attributes services.matching services.query services.schema",
+    "services.listing": "escape services.attributes services.matching services.query services.tables",
     "services.low_descriptors": "",
     "services.matching": "services.moments",
     "services.messages": "",
@@ -207,7 +207,7 @@ ARROWS = {
     ),
     "services.paced_sending": "",
     "services.picture": "services.shown",
-    "services.query": "escape services.attributes services.computed services.matching services.schema services.texts",
+    "services.query": "escape services.attributes services.computed services.matching services.tables services.texts",
     "services.query_retrieve": (
         "escape peers services.attributes services.destination services.index services.library services.object_files "
         "services.paced_sending services.query services.sub_operations services.texts"
@@ -218,7 +218,7 @@ ARROWS = {
         "services.statuses"
     ),
     "services.sample_image": "association_record names services.image_files",
-    "services.schema": "services.attributes services.matching services.moments",
+    "services.tables": "services.attributes services.matching services.moments",
     "services.server": (
         "handover peers services.counting services.intake services.library services.low_descriptors "
         "services.negotiation services.object_files settings wire.associate wire.dimse wire.verification"

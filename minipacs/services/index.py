@@ -10,11 +10,11 @@ import threading
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from minipacs.services import query, schema
+from minipacs.services import query, tables
 from minipacs.services.attributes import LEVELS, STORED, UNIQUE_KEYS, Level, Model
 from minipacs.services.header import Header, HeaderError, header_of, read_header
 from minipacs.services.object_files import StoredObject
-from minipacs.services.schema import TABLES
+from minipacs.services.tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -58,8 +58,8 @@ class Index:
         """
         self.file = file
         self._folder = file.parent
-        self.is_new = schema.prepare(file)
-        self._writer = schema.connect(file)
+        self.is_new = tables.prepare(file)
+        self._writer = tables.connect(file)
         self._writing = threading.Lock()
 
     def close(self) -> None:
@@ -106,7 +106,7 @@ class Index:
         Returns:
             How many were added, and how many removed.
         """
-        with closing(schema.connect(self.file)) as reader:
+        with closing(tables.connect(self.file)) as reader:
             rows = reader.execute("SELECT path, size, modified FROM instances")
             listed = {path: (size, modified) for path, size, modified in rows}
         count, added = 0, 0
@@ -158,7 +158,7 @@ class Index:
 
     def answers(self, asked: query.Query) -> Iterator[Dataset]:
         """Yield the identifier of each match of a query that has been checked."""
-        with closing(schema.connect(self.file)) as reader:
+        with closing(tables.connect(self.file)) as reader:
             for row in reader.execute(asked.sql, asked.parameters):
                 yield asked.answer(row)
 
@@ -169,7 +169,7 @@ class Index:
             query.IdentifierFault: *keys* break the rules of the model.
         """
         sql, parameters = query.selection(model, level, keys)
-        with closing(schema.connect(self.file)) as reader:
+        with closing(tables.connect(self.file)) as reader:
             rows = reader.execute(sql, parameters).fetchall()
         return [
             StoredObject(uid, sop_class, syntax, self._folder / name, size)
@@ -178,13 +178,13 @@ class Index:
 
     def oldest(self) -> Path | None:
         """Return the file that was stored first; None where there is none."""
-        with closing(schema.connect(self.file)) as reader:
+        with closing(tables.connect(self.file)) as reader:
             row = reader.execute("SELECT path FROM instances ORDER BY modified, id LIMIT 1").fetchone()
         return self._folder / row[0] if row else None
 
     def __len__(self) -> int:
         """Return how many objects are listed."""
-        with closing(schema.connect(self.file)) as reader:
+        with closing(tables.connect(self.file)) as reader:
             count: int = reader.execute("SELECT count(*) FROM instances").fetchone()[0]
         return count
 

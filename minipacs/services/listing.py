@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from minipacs.escape import escape
-from minipacs.services import matching, schema
+from minipacs.services import matching, tables
 from minipacs.services.attributes import ATTRIBUTES, LEVELS, Attribute, Level
 from minipacs.services.query import column, joined
 
@@ -66,7 +66,7 @@ def listed(file: Path, level: Level, keys: Mapping[str, str]) -> Iterator[dict[s
         columns += ["path", "size"]
         names += ["path", "size"]
     sql = f"SELECT {', '.join(columns)} FROM {joined(level)}{where} ORDER BY {_ORDER[level]}"
-    with closing(schema.connect(file)) as reader:
+    with closing(tables.connect(file)) as reader:
         for row in reader.execute(sql, parameters):
             yield {name: _number(name, value) for name, value in zip(names, row, strict=True)}
 

@@ -19,7 +19,7 @@ from minipacs.escape import escape
 from minipacs.services import matching
 from minipacs.services.attributes import ATTRIBUTES, LEVELS, UNIQUE_KEYS, Attribute, Level, Model
 from minipacs.services.computed import EXPRESSIONS
-from minipacs.services.schema import TABLES
+from minipacs.services.tables import TABLES
 from minipacs.services.texts import text_of
 
 if TYPE_CHECKING:

@@ -42,6 +42,8 @@ _PATIENT_ROOT = {
     PatientRootQueryRetrieveInformationModelMove,
     PatientRootQueryRetrieveInformationModelGet,
 }
+# A C-MOVE that fails is told behind an association with its destination alone: pynetdicom wants one before a status.
+_ANY_CONTEXTS = [build_context(Verification), build_context(SecondaryCaptureImageStorage)]
 _AT_ONCE = 16  # matches that are sent before it is looked whether the peer has enough of them
 _LONGEST_COMMENT = 64  # Error Comment (0000,0902) is an LO
 
@@ -124,31 +126,18 @@ def _move(
         told(f"C-MOVE refused with 0xA801: {error.args[0]}")
         yield None, None
         return
-    failure, objects = None, []
     try:
         keys, model, level = _request(event)
         objects = index.objects(model, level, keys)
         contexts = contexts_for(objects)
     except Exception as error:  # noqa: BLE001
         failure = _failure("C-MOVE", error, told)
-    if failure is not None:  # a status can be told behind an association with the destination alone
-        yield (
-            host,
-            port,
-            {**more, "contexts": [build_context(Verification), build_context(SecondaryCaptureImageStorage)]},
-        )
+        yield host, port, more | {"contexts": _ANY_CONTEXTS}
         yield 1
         yield failure, None
         return
     sub_operations = SubOperations(told, originator=str(event.assoc.requestor.ae_title))
-    listening = [
-        (evt.EVT_ESTABLISHED, sub_operations.established),
-        (evt.EVT_REJECTED, sub_operations.refused),
-        (evt.EVT_ABORTED, sub_operations.aborted),
-        (evt.EVT_DIMSE_SENT, sub_operations.sent),
-        (evt.EVT_DIMSE_RECV, sub_operations.answered),
-    ]
-    yield host, port, {**more, "contexts": contexts, "evt_handlers": listening}
+    yield host, port, more | {"contexts": contexts, "evt_handlers": _listening(sub_operations)}
     try:
         yield len(objects)
     finally:
@@ -156,6 +145,16 @@ def _move(
             why = f": {sub_operations.refusal}" if sub_operations.refusal else ""
             told(f"C-MOVE failed with 0xA801: no association with {escape(title)} at {host} port {port}{why}")
     yield from _sent(event, objects, sub_operations)
+
+
+def _listening(sub_operations: SubOperations) -> list[tuple[Any, Any]]:
+    return [
+        (evt.EVT_ESTABLISHED, sub_operations.established),
+        (evt.EVT_REJECTED, sub_operations.refused),
+        (evt.EVT_ABORTED, sub_operations.aborted),
+        (evt.EVT_DIMSE_SENT, sub_operations.sent),
+        (evt.EVT_DIMSE_RECV, sub_operations.answered),
+    ]
 
 
 def _sent(
