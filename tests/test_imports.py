@@ -178,12 +178,16 @@ ARROWS = {
     "services.computed": "",
     "services.counting": "handover",
     "services.destination": "certificate escape peers",
+    "services.extended_negotiation": "services.sop_classes",
     "services.find_report": "escape report",
     "services.find_scu": "services.operation services.statuses",
-    "services.header": "escape services.attributes services.texts",
+    "services.header": "escape services.attributes services.sequences services.texts",
     "services.header_table": "services.header services.shown",
     "services.image_files": "errors",
-    "services.index": "services.attributes services.header services.object_files services.query services.tables",
+    "services.index": (
+        "services.attributes services.extended_negotiation services.header services.object_files services.query "
+        "services.tables"
+    ),
     "services.intake": "handover services.object_files",
     "services.keys": "services.sop_classes",
     "services.library": "",
@@ -207,10 +211,14 @@ ARROWS = {
     ),
     "services.paced_sending": "",
     "services.picture": "services.shown",
-    "services.query": "escape services.attributes services.computed services.matching services.tables services.texts",
+    "services.query": (
+        "escape services.attributes services.computed services.extended_negotiation services.matching "
+        "services.sequences services.tables services.texts"
+    ),
     "services.query_retrieve": (
-        "escape peers services.attributes services.destination services.index services.library services.object_files "
-        "services.paced_sending services.query services.sub_operations services.texts"
+        "escape peers services.attributes services.destination services.extended_negotiation services.index "
+        "services.library services.object_files services.paced_sending services.query services.sub_operations "
+        "services.texts"
     ),
     "services.retrieve_report": "report services.retrieve_scu",
     "services.retrieve_scu": (
@@ -219,6 +227,7 @@ ARROWS = {
     ),
     "services.sample_image": "association_record names services.image_files",
     "services.tables": "services.attributes services.matching services.moments",
+    "services.sequences": "escape services.attributes services.matching services.texts",
     "services.server": (
         "handover peers services.counting services.intake services.library services.low_descriptors "
         "services.negotiation services.object_files settings wire.associate wire.dimse wire.verification"

@@ -6,10 +6,13 @@ for. Where they are kept, and how they are matched, is known elsewhere.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from msgspec import Struct
 from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Level: TypeAlias = Literal["PATIENT", "STUDY", "SERIES", "IMAGE"]
 """A value of Query/Retrieve Level (0008,0052), from the top of the hierarchy to its bottom."""
@@ -30,6 +33,7 @@ class Attribute(Struct, frozen=True):
         vr: its value representation (PS3.5 §6.2).
         is_multiple: whether it may have several values.
         is_computed: whether it is no part of the files, but counted or gathered from what is stored.
+        items: of a sequence, the attributes that are kept of each of its items.
     """
 
     keyword: str
@@ -37,7 +41,8 @@ class Attribute(Struct, frozen=True):
     tag: int
     vr: str
     is_multiple: bool
-    is_computed: bool
+    is_computed: bool = False
+    items: tuple[Attribute, ...] = ()
 
 
 UNIQUE_KEYS: dict[Level, str] = {
@@ -62,6 +67,20 @@ _STORED: dict[Level, str] = {
     "PhotometricInterpretation",
 }
 
+_CODE = "CodeValue CodingSchemeDesignator CodingSchemeVersion CodeMeaning"  # PS3.3 §8.8
+_REFERENCE = "ReferencedSOPClassUID ReferencedSOPInstanceUID"  # PS3.3 Table 10-11
+
+_SEQUENCES: dict[Level, dict[str, str]] = {
+    "PATIENT": {},
+    "STUDY": {"ProcedureCodeSequence": _CODE, "ReferencedStudySequence": _REFERENCE},
+    "SERIES": {
+        "RequestAttributesSequence": "RequestedProcedureID RequestedProcedureDescription ScheduledProcedureStepID "
+        "ScheduledProcedureStepDescription AccessionNumber StudyInstanceUID",
+        "ReferencedPerformedProcedureStepSequence": _REFERENCE,
+    },
+    "IMAGE": {"ConceptNameCodeSequence": _CODE},  # of a report, its title
+}
+
 _COMPUTED: dict[Level, str] = {
     "PATIENT": "NumberOfPatientRelatedStudies NumberOfPatientRelatedSeries NumberOfPatientRelatedInstances",
     "STUDY": "ModalitiesInStudy SOPClassesInStudy NumberOfStudyRelatedSeries NumberOfStudyRelatedInstances",
@@ -70,18 +89,21 @@ _COMPUTED: dict[Level, str] = {
 }
 
 
-def _attribute(keyword: str, level: Level, is_computed: bool) -> Attribute:
+def _attribute(keyword: str, level: Level, *, is_computed: bool = False, items: str = "") -> Attribute:
     tag = tag_for_keyword(keyword)
     assert tag is not None
-    return Attribute(keyword, level, tag, dictionary_VR(tag), dictionary_VM(tag) != "1", is_computed)
+    below = tuple(_attribute(one, level) for one in items.split())
+    return Attribute(keyword, level, tag, dictionary_VR(tag), dictionary_VM(tag) != "1", is_computed, below)
 
 
-ATTRIBUTES: dict[str, Attribute] = {
-    keyword: _attribute(keyword, level, is_computed)
-    for keywords, is_computed in ((_STORED, False), (_COMPUTED, True))
-    for level in LEVELS
-    for keyword in keywords[level].split()
-}
+def _attributes() -> Iterator[Attribute]:
+    for level in LEVELS:
+        yield from (_attribute(keyword, level) for keyword in _STORED[level].split())
+        yield from (_attribute(keyword, level, items=items) for keyword, items in _SEQUENCES[level].items())
+        yield from (_attribute(keyword, level, is_computed=True) for keyword in _COMPUTED[level].split())
+
+
+ATTRIBUTES: dict[str, Attribute] = {one.keyword: one for one in _attributes()}
 """Keyword → attribute."""
 
 STORED: dict[Level, tuple[Attribute, ...]] = {

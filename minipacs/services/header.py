@@ -10,6 +10,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_partial
 
 from minipacs.escape import escape
+from minipacs.services import sequences
 from minipacs.services.attributes import STORED
 from minipacs.services.texts import text_of
 
@@ -73,7 +74,9 @@ def header_of(data: Dataset) -> Header:
     """
     try:
         here = [one for tag in data.keys() if (one := _BY_TAG.get(tag))]  # noqa: SIM118 - no value is decoded
-        values = _EMPTY | {one.keyword: text_of(data, one.tag, one.vr) for one in here}
+        values = _EMPTY | {
+            one.keyword: sequences.kept(data, one) if one.items else text_of(data, one.tag, one.vr) for one in here
+        }
         syntax = str(data.file_meta.get("TransferSyntaxUID", ""))
     except Exception as error:  # noqa: BLE001 - whatever pydicom meets in what a peer sent
         raise HeaderError(f"its header cannot be read: {escape(str(error))}") from None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from minipacs.services import query, tables
 from minipacs.services.attributes import LEVELS, STORED, UNIQUE_KEYS, Level, Model
+from minipacs.services.extended_negotiation import NOTHING, Agreed
 from minipacs.services.header import Header, HeaderError, header_of, read_header
 from minipacs.services.object_files import StoredObject
 from minipacs.services.tables import TABLES
@@ -143,18 +144,19 @@ class Index:
         self.catch_up(paths, told, failed)
         return len(self)
 
-    def find(self, model: Model, level: Level, keys: Dataset) -> Iterator[Dataset]:
+    def find(self, model: Model, level: Level, keys: Dataset, agreed: Agreed = NOTHING) -> Iterator[Dataset]:
         """Answer a query (PS3.4 §C.4.1): return the identifiers of the matches, as they are read.
 
         Args:
             model: the information model.
             level: the Query/Retrieve Level.
             keys: the identifier of the request.
+            agreed: what has been agreed upon for it.
 
         Raises:
             query.IdentifierFault: *keys* break the rules of the model.
         """
-        return self.answers(query.Query(model, level, keys))
+        return self.answers(query.Query(model, level, keys, agreed))
 
     def answers(self, asked: query.Query) -> Iterator[Dataset]:
         """Yield the identifier of each match of a query that has been checked."""
@@ -162,13 +164,13 @@ class Index:
             for row in reader.execute(asked.sql, asked.parameters):
                 yield asked.answer(row)
 
-    def objects(self, model: Model, level: Level, keys: Dataset) -> list[StoredObject]:
+    def objects(self, model: Model, level: Level, keys: Dataset, agreed: Agreed = NOTHING) -> list[StoredObject]:
         """Return what a retrieve request names (PS3.4 §C.4.2.1.4.1), a series after the other.
 
         Raises:
             query.IdentifierFault: *keys* break the rules of the model.
         """
-        sql, parameters = query.selection(model, level, keys)
+        sql, parameters = query.selection(model, level, keys, agreed)
         with closing(tables.connect(self.file)) as reader:
             rows = reader.execute(sql, parameters).fetchall()
         return [

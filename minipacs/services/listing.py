@@ -73,7 +73,7 @@ def listed(file: Path, level: Level, keys: Mapping[str, str]) -> Iterator[dict[s
 
 def _attribute(keyword: str, level: Level) -> Attribute:
     attribute = ATTRIBUTES.get(keyword)
-    if attribute is None or LEVELS.index(attribute.level) > LEVELS.index(level):
+    if attribute is None or attribute.items or LEVELS.index(attribute.level) > LEVELS.index(level):
         raise matching.KeyFault(
             f"must be the keyword of an attribute that is kept of {_WHAT[level]} or of what it belongs to"
         )

@@ -1,10 +1,11 @@
 """When a key of a query matches a stored value (PS3.4 §C.2.2.2), as a condition of SQLite.
 
-Kinds of matching: single value, list of UIDs, universal, wildcard and range; sequences are not among what is matched.
+Kinds of matching: single value, list of UIDs, universal, wildcard and range; of sequences, `sequences` knows.
 What a peer sent gets into no statement: it is handed over beside it, always.
 
 More liberal than the standard asks for, where no other meaning is possible: ``*`` alone is universal matching of any
-attribute, and several values that are no UIDs match where one of them does (§C.2.2.2.8, without its negotiation).
+attribute, and several values that are no UIDs match where one of them does (§C.2.2.2.8 leaves it open, where nothing
+else is agreed upon).
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ def fold(name: str) -> str:
     (``^``) and component groups (``=``) do not (PS3.5 §6.2.1); and a composed letter is the same as a decomposed one.
     A key without ``=`` matches the whole name, or any of its component groups: alphabetic, ideographic or phonetic.
     """
-    groups = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).split("=")
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", name)
+    folded = name.casefold() if name.isascii() else unicodedata.normalize("NFC", name.casefold())
+    groups = folded.split("=")
     return "=".join("^".join(part.strip() for part in group.split("^")).rstrip("^") for group in groups).rstrip("=")
 
 
@@ -105,26 +109,69 @@ def _number(value: str) -> Condition:
     return "({0} <> '' AND CAST({0} AS REAL) = ?)", [float(value)]
 
 
+def datetimes(date: str, time: str, dates: Sequence[str], times: Sequence[str]) -> Condition | None:
+    """Return the condition for a date and its time to lie in one range, from a moment to a moment (§C.2.2.2.5).
+
+    Args:
+        date: what SQL calls the date.
+        time: likewise, the time of that day.
+        dates: the values of the key for the date.
+        times: likewise, for the time.
+
+    Returns:
+        None where the keys are not two ranges of one kind, so that each is matched by itself.
+
+    Raises:
+        KeyFault: the date or the time cannot have such a value.
+    """
+    if len(dates) != 1 or len(times) != 1 or is_universal(dates) or is_universal(times):
+        return None
+    of_date, of_time = _ends("DA", dates[0]), _ends("TM", times[0])
+    ends = [(day + hour if day and hour else "") for day, hour in zip(of_date, of_time, strict=True)]
+    if any(bool(day) != bool(hour) for day, hour in zip(of_date, of_time, strict=True)):
+        return None
+    return _between(f"({_moment('DA', date)} || {_moment('TM', time)})", *ends)
+
+
 def _range(vr: str, value: str) -> Condition:
     """§C.2.2.2.5. Both ends belong to the range, each as wide as it is precise: 10 is the hour to its end."""
+    return _between(_moment(vr, "{0}"), *_ends(vr, value))
+
+
+def _ends(vr: str, value: str) -> tuple[str, str]:
     try:
-        first, last = span(vr, value)
+        return span(vr, value)
     except MomentError as fault:
         raise KeyFault(str(fault)) from None
-    moment = f"moment('{vr}', {{0}})"
+
+
+def _between(moment: str, first: str, last: str) -> Condition:
     clauses = [f"{moment} >= ?"] if first else []
     clauses += [f"{moment} <= ?"] if last else []
     return f"({' AND '.join(clauses)})", [end for end in (first, last) if end]
 
 
+def _moment(vr: str, column: str) -> str:
+    """A value as text that sorts. Nearly all dates and times have one form, for which SQLite has to call nobody."""
+    digits, rest = {"DA": (8, "''"), "TM": (6, "'000000'")}.get(vr, (0, ""))
+    moment = f"moment('{vr}', {column})"
+    return (
+        f"CASE WHEN {column} GLOB '{'[0-9]' * digits}' THEN {column} || {rest} ELSE {moment} END" if digits else moment
+    )
+
+
 def _of_any(column: str, one: Condition, *, groups: bool = False) -> Condition:
     """The condition *one*, of any value of several; or of any component group of a name, or of the name as a whole.
 
-    `json_quote` doubles the backslashes between values; each pair becomes the border of two strings of an array.
+    `json_quote` doubles the backslashes between values; each pair becomes the border of two strings of an array. Most
+    have one value, and most names one group.
     """
     values = f"SELECT value FROM json_each('[' || replace(json_quote({column}), '\\\\', '\",\"') || ']')"
+    is_one = f"instr({column}, '\\') = 0"
     if groups:
         parts = f"SELECT value FROM json_each('[' || replace(replace(json_quote({column}), '\\\\', '\",\"'), '=', "
         parts += "'\",\"') || ']')"
         values = f"{values} UNION ALL {parts}"
-    return f"EXISTS (SELECT 1 FROM ({values}) WHERE {one[0].format('value')})", one[1]
+        is_one += f" AND instr({column}, '=') = 0"
+    of_any = f"EXISTS (SELECT 1 FROM ({values}) WHERE {one[0].format('value')})"
+    return f"CASE WHEN {is_one} THEN {one[0].format(column)} ELSE {of_any} END", one[1] * 2

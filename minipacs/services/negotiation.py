@@ -11,7 +11,7 @@ from pynetdicom import build_context, evt
 from minipacs.handover import Offer
 from minipacs.rules import is_uid
 from minipacs.services.intake import offered
-from minipacs.services.sop_classes import SOP_CLASSES, STORAGE_SYNTAXES
+from minipacs.services.sop_classes import FIND, GET, MOVE, SOP_CLASSES, STORAGE_SYNTAXES
 from minipacs.wire.items import ContextResult, Item, ProposedContext
 from minipacs.wire.verification import IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
 
@@ -33,7 +33,7 @@ _SERVICE_OF_EVENT = {event: service for service, event in EVENT_OF_SERVICE.items
 _SERVICE_OF = {uid: service for service, uids in SOP_CLASSES.items() for uid in uids}
 _SYNTAXES_OF_MESSAGES = frozenset(TRANSFER_SYNTAXES.values())
 _SYNTAXES_OF_OBJECTS = frozenset(STORAGE_SYNTAXES)
-_ROLE_SELECTION = 0x54
+_ROLE_SELECTION, _SOP_CLASS_EXTENDED = 0x54, 0x56
 
 # Results of a presentation context (PS3.8 Table 9-18).
 _ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
@@ -86,15 +86,15 @@ class Negotiation:
         if not services - {"echo"}:
             return None
         # Titles as they are significant, and nothing that is unknown: what is tolerated is told by us already. Of the
-        # extended negotiations, roles are what a server of ours answers (PS3.7 §D.3.3).
+        # extended negotiations, a server of ours answers roles and what queries are like (PS3.7 §D.3.3).
         told = request.user_information
         length = min(told.maximum_length or _LONGEST_SENT, _LONGEST_SENT)
-        roles = tuple(item for item in told.others if _role(item) is not None)
+        others = tuple(item for item in told.others if _role(item) is not None or _is_of_queries(item))
         asked = replace(
             request,
             contexts=tuple(accepted),
             fixed_fields=b"",
-            user_information=replace(told, maximum_length=length, others=roles),
+            user_information=replace(told, maximum_length=length, others=others),
         )
         return Offer(asked, tuple(refused), frozenset(services))
 
@@ -167,3 +167,11 @@ def _role(item: Item) -> tuple[str, tuple[bool, bool]] | None:
     if int.from_bytes(item.value[:2], "big") != len(uid) or not is_uid(uid):
         return None
     return uid, (bool(item.value[-2]), bool(item.value[-1]))
+
+
+def _is_of_queries(item: Item) -> bool:
+    """Whether it is a SOP Class Extended Negotiation (PS3.7 §D.3.3.5) for queries or retrievals, and whole."""
+    if item.type != _SOP_CLASS_EXTENDED or len(item.value) < 4:
+        return False
+    length = int.from_bytes(item.value[:2], "big")
+    return length + 2 < len(item.value) and item.value[2 : 2 + length].decode("latin-1") in {*FIND, *MOVE, *GET}

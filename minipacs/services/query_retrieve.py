@@ -19,7 +19,10 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from minipacs.escape import escape
-from minipacs.services import library  # noqa: F401 - how pynetdicom is to run
+from minipacs.services import (
+    extended_negotiation,
+    library,  # noqa: F401 - how pynetdicom is to run
+)
 from minipacs.services.attributes import Level, Model
 from minipacs.services.destination import reach
 from minipacs.services.paced_sending import let_read, pace
@@ -65,6 +68,7 @@ def handlers(
         tls: returns the context by which a peer with ``tls = true`` is called; None: none is.
     """
     return [
+        (evt.EVT_SOP_EXTENDED, lambda event: extended_negotiation.answer(event.app_info), []),
         (evt.EVT_C_FIND, _find, [index, ae_title, told]),
         (evt.EVT_C_MOVE, _move, [index, peers, told, tls]),
         (evt.EVT_C_GET, _get, [index, told]),
@@ -76,7 +80,7 @@ def _find(
 ) -> Iterator[tuple[Dataset | int, Dataset | None]]:
     try:
         keys, model, level = _request(event)
-        query = Query(model, level, keys)
+        query = Query(model, level, keys, _agreed(event))
         pending = _PENDING_WITHOUT_SOME_KEYS if query.has_unsupported else _PENDING
         pace(event.assoc)
         for count, answer in enumerate(index.answers(query), 1):
@@ -97,7 +101,7 @@ def _get(
 ) -> Iterator[int | tuple[Dataset | int, Dataset | None]]:
     try:
         keys, model, level = _request(event)
-        objects = index.objects(model, level, keys)
+        objects = index.objects(model, level, keys, _agreed(event))
     except Exception as error:  # noqa: BLE001
         yield 1  # pynetdicom wants a number before a status
         yield _failure("C-GET", error, told), None
@@ -128,7 +132,7 @@ def _move(
         return
     try:
         keys, model, level = _request(event)
-        objects = index.objects(model, level, keys)
+        objects = index.objects(model, level, keys, _agreed(event))
         contexts = contexts_for(objects)
     except Exception as error:  # noqa: BLE001
         failure = _failure("C-MOVE", error, told)
@@ -177,6 +181,10 @@ def _request(event: evt.Event) -> tuple[Dataset, Model, Level]:
             return keys, model, known
     given = f"not {escape(level)}" if level else "and is missing"
     raise IdentifierFault(f"Query/Retrieve Level must be {', '.join(get_args(Level))}, {given}", 0x00080052)
+
+
+def _agreed(event: evt.Event) -> extended_negotiation.Agreed:
+    return extended_negotiation.agreed(event.assoc.acceptor.sop_class_extended, str(event.context.abstract_syntax))
 
 
 def _failure(service: str, error: Exception, told: Callable[[str], None]) -> Dataset:

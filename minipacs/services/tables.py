@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 APPLICATION = 0x6D706163  # "mpac"
-VERSION = 1  # one more whenever a table, or what is written in it, changes
+VERSION = 2  # one more whenever a table, or what is written in it, changes
 _PATIENCE = 30.0  # seconds, for another process that writes
 
 TABLES: dict[Level, str] = {"PATIENT": "patients", "STUDY": "studies", "SERIES": "series", "IMAGE": "instances"}

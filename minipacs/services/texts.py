@@ -6,7 +6,7 @@ exception.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.dataelem import RawDataElement, convert_raw_data_element
@@ -21,13 +21,14 @@ _ONE_VALUE = {"LT", "ST", "UR", "UT"}  # in which a backslash is a letter
 _NUMBERS = {"US", "UL", "SS", "SL", "UV", "SV", "FL", "FD"}
 
 
-def text_of(data: Dataset, tag: int, vr: str) -> str:
+def text_of(data: Dataset, tag: int, vr: str, inherited: object = "") -> str:
     """Return the text of an element; empty for one that has no value, or is not there.
 
     Args:
         data: holds it; its Specific Character Set (0008,0005) says how text is encoded.
         tag: which it is.
         vr: its value representation.
+        inherited: the Specific Character Set of what *data* is an item of, where it has none (PS3.3 §C.12.1.1.2).
 
     Raises:
         LookupError, ValueError: pydicom knows no such character set, or no such number.
@@ -36,7 +37,7 @@ def text_of(data: Dataset, tag: int, vr: str) -> str:
         return ""
     element = data.get_item(tag)
     if isinstance(element, RawDataElement) and vr not in _NUMBERS:
-        return trimmed(_decoded(data, element.value or b"", vr), vr)
+        return trimmed(_decoded(data.get("SpecificCharacterSet", inherited), element.value or b"", vr), vr)
     if isinstance(element, RawDataElement):
         element = convert_raw_data_element(element)
     value = element.value
@@ -55,10 +56,10 @@ def trimmed(text: str, vr: str) -> str:
     return "\\".join(value.strip(" \0") for value in text.split("\\"))
 
 
-def _decoded(data: Dataset, raw: bytes, vr: str) -> str:
+def _decoded(character_set: Any, raw: bytes, vr: str) -> str:
     if vr not in _WITH_CHARACTER_SET or (raw.isascii() and b"\x1b" not in raw):  # ESC: ISO 2022, in seven bits
         return raw.decode("iso8859-1")
-    encodings = convert_encodings(data.get("SpecificCharacterSet", ""))
+    encodings = convert_encodings(character_set)
     if vr == "PN":
         return "=".join(decode_bytes(group, encodings, PN_DELIMS | {0x5C}) for group in raw.split(b"="))
     return decode_bytes(raw, encodings, TEXT_VR_DELIMS)
