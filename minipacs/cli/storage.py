@@ -195,7 +195,10 @@ def _picture(
         click.echo(f"minipacs: {file}: {error}", err=True)
         return FAILED if is_asked else OK
     if png is not None:
-        image.save(png, "PNG")
+        try:
+            image.save(png, "PNG")
+        except OSError as error:
+            raise Refused(f"{png}: {error.strerror or error}") from None
         click.echo(f"{png}: {image.width} × {image.height} pixels", err=True)
     if is_shown:
         terminal = shutil.get_terminal_size()

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from pydicom import dcmread
 from pydicom.datadict import dictionary_description, dictionary_has_tag
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from minipacs.services.header import HeaderError
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
     Row = tuple[str, str, str, str]
 
+_PIXEL_DATA = Tag(0x7FE00010)
+_CUT_SHORT = -1  # instead of a length
 _DEFERRED = 4096  # bytes: longer values are left in the file; nobody reads them from a terminal
 _BULK = {"OB", "OD", "OF", "OL", "OV", "OW", "UN"}
 _LONGEST_NAME = 40
@@ -41,13 +45,16 @@ def read(path: Path) -> Dataset:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             data = dcmread(path, defer_size=_DEFERRED)
+            if not data:  # pydicom has nothing of a file that ends in compressed pixel data
+                data = dcmread(path, stop_before_pixels=True)
+                data[_PIXEL_DATA] = RawDataElement(_PIXEL_DATA, "OB", _CUT_SHORT, None, 0, False, True)
     except InvalidDicomError:
         raise HeaderError("not a DICOM file (PS3.10 §7.1)") from None
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever pydicom meets in a damaged file
         raise HeaderError(f"it cannot be read: {printable(str(error))}") from None
-    if not data and not data.file_meta:
+    if len(data) == 1 and _PIXEL_DATA in data:
         raise HeaderError("it holds no data set")
     return data
 
@@ -68,14 +75,15 @@ def as_json(data: Dataset) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for tag in list(data.keys()):
-            if data.get_item(tag).value is None and data.get_item(tag).VR in _BULK:
+            raw = data.get_item(tag, keep_deferred=True)
+            if raw.value is None and raw.VR in _BULK:
                 del data[tag]
         return data.to_json(suppress_invalid_tags=True)
 
 
 def _rows(data: Dataset, depth: int) -> Iterator[Row]:
     for tag in sorted(data.keys()):
-        raw = data.get_item(tag)
+        raw = data.get_item(tag, keep_deferred=True)
         indent = "> " * depth
         label = f"{indent}({tag.group:04X},{tag.element:04X})"
         if raw.VR in _BULK or (raw.value is None and raw.VR != "SQ"):  # of a raw one: it is in the file
@@ -127,7 +135,9 @@ def _uid(uid: str) -> str:
 def _bulk(data: Dataset, tag: int, length: int | None) -> str:
     """Bulk data in a few words."""
     size = "of undefined length" if length in {None, 0xFFFFFFFF} else f"{length} bytes"
-    if tag != 0x7FE00010:
+    if length == _CUT_SHORT:
+        size = "cut short"
+    if tag != _PIXEL_DATA:
         return size
     frames = str(data.get("NumberOfFrames", 1) or 1)
     return (
