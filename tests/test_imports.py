@@ -82,9 +82,10 @@ ARROWS = {
     ),
     "cli.status": "cli cli.options control_client errors node_status settings status_report",
     "cli.storage": (
-        "cli cli.options cli.progress escape names report services.header services.header_table services.index "
-        "services.listing services.matching services.picture services.shown settings"
+        "cli cli.options cli.progress cli.storage_show escape names report services.index services.listing "
+        "services.matching services.shown settings"
     ),
+    "cli.storage_show": "cli cli.options escape services.header services.header_table services.picture",
     "cli.store": (
         "cli cli.calls cli.progress services.caller services.image_files services.store_report services.store_scu "
         "settings"
@@ -178,6 +179,7 @@ ARROWS = {
     "services.computed": "",
     "services.counting": "handover",
     "services.destination": "certificate escape peers",
+    "services.drawing": "",
     "services.extended_negotiation": "services.sop_classes",
     "services.find_report": "escape report",
     "services.find_scu": "services.operation services.statuses",
@@ -331,6 +333,7 @@ DOORS = {
         "cli.serve",
         "cli.status",
         "cli.storage",
+        "cli.storage_show",
         "cli.store",
         "cli.targets",
         "cli.tls",

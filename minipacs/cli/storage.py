@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,16 +11,15 @@ import click
 from minipacs.cli import FAILED, OK
 from minipacs.cli.options import Refused, with_settings
 from minipacs.cli.progress import Progress
+from minipacs.cli.storage_show import show
 from minipacs.escape import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from minipacs.services.index import Index
     from minipacs.settings import Settings
 
 _LEVELS = {"patient": "PATIENT", "study": "STUDY", "series": "SERIES", "object": "IMAGE"}
-_WIDE = 200  # columns, where it goes into a file or a pipe
 _MOST_FAULTS = 20  # files that are named; how many more there are is said
 
 _HEADS = {
@@ -60,6 +58,9 @@ def command() -> None:
     """List what is stored, look at a file, make the index again."""
 
 
+command.add_command(show)
+
+
 def _with_folder(function: Callable[..., int]) -> Callable[..., int]:
     return click.option(
         "--storage",
@@ -95,10 +96,8 @@ def list_(keys: tuple[str, ...], level: str, is_json: bool, storage: Path | None
 
     folder = _folder(storage, settings)
     wanted = dict(_key(one) for one in keys)
-    index = _index(folder)
-    index.close()
     try:
-        rows = listing.listed(index.file, _LEVELS[level], wanted)  # type: ignore[arg-type]
+        rows = listing.listed(_index_of(folder), _LEVELS[level], wanted)  # type: ignore[arg-type]
         if is_json:
             _print_json(rows, folder)
         else:
@@ -120,14 +119,16 @@ def reindex(storage: Path | None, settings: Settings) -> int:
     folder = _folder(storage, settings)
     faults: list[str] = []
     paths = list(_files(folder))
-    index = Index(folder / INDEX_NAME)
-    with Progress("reading files") as progress:
+    with (
+        _told(folder / INDEX_NAME),
+        closing(Index(folder / INDEX_NAME)) as index,
+        Progress("reading files") as progress,
+    ):
         count = index.rebuild(
             paths,
             lambda done: progress.say(f"{done} of {len(paths)} files read"),
             lambda path, error: faults.append(f"{path}: {error}"),
         )
-    index.close()
     for fault in faults[:_MOST_FAULTS]:
         click.echo(f"minipacs: {fault}", err=True)
     if len(faults) > _MOST_FAULTS:
@@ -135,89 +136,6 @@ def reindex(storage: Path | None, settings: Settings) -> int:
     not_listed = f", {len(faults)} cannot be" if faults else ""
     click.echo(f"{folder}: {count} object{'' if count == 1 else 's'} listed{not_listed}")
     return FAILED if faults else OK
-
-
-@command.command(
-    epilog="""\b
-Examples:
-  minipacs storage show image.dcm
-  minipacs storage show image.dcm --png image.png
-  minipacs storage show ct.dcm --window 40/400 --frame 3
-  minipacs storage show image.dcm --json | jq .00100010
-
-\b
-On a terminal, the picture is shown below the header. Pictures need numpy and Pillow:
-pip install 'minipacs[pictures]'.
-Exit code: 0 shown, 1 the file or its picture cannot be shown, 2 usage.
-"""
-)
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--png", metavar="FILE", type=click.Path(path_type=Path), help="Write the picture into this file.")
-@click.option("--frame", metavar="N", type=click.IntRange(min=1), default=1, help="Which frame (1).")
-@click.option("--window", metavar="CENTRE/WIDTH", help="Window, such as 40/400; else what the file says.")
-@click.option(
-    "--json", "is_json", is_flag=True, help="The header in DICOM's JSON model (PS3.18 Annex F), without pixel data."
-)
-@click.option(
-    "--picture/--no-picture", "is_wanted", default=None, help="Show the picture, or not (on a terminal alone)."
-)
-def show(file: Path, png: Path | None, frame: int, window: str | None, is_json: bool, is_wanted: bool | None) -> int:
-    """Show the header of a DICOM FILE, and its picture."""
-    from minipacs.services import header_table
-    from minipacs.services.header import HeaderError
-
-    limits = _window(window)
-    terminal = shutil.get_terminal_size()
-    try:
-        data = header_table.read(file)
-    except HeaderError as error:
-        click.echo(f"minipacs: {file}: {error}", err=True)
-        return FAILED
-    if is_json:
-        click.echo(header_table.as_json(data))
-    else:
-        for line in header_table.lines(data, terminal.columns if sys.stdout.isatty() else _WIDE):
-            click.echo(line)
-    is_shown = not is_json and (sys.stdout.isatty() if is_wanted is None else is_wanted)
-    if png is None and not is_shown:
-        return OK
-    return _picture(file, png, frame, limits, is_shown, is_asked=png is not None or is_wanted is True)
-
-
-def _picture(
-    file: Path, png: Path | None, frame: int, window: tuple[float, float] | None, is_shown: bool, *, is_asked: bool
-) -> int:
-    from minipacs.services.picture import PictureError, cells, picture
-
-    try:
-        image = picture(file, frame, window)
-    except PictureError as error:
-        click.echo(f"minipacs: {file}: {error}", err=True)
-        return FAILED if is_asked else OK
-    if png is not None:
-        try:
-            image.save(png, "PNG")
-        except OSError as error:
-            raise Refused(f"{png}: {error.strerror or error}") from None
-        click.echo(f"{png}: {image.width} × {image.height} pixels", err=True)
-    if is_shown:
-        terminal = shutil.get_terminal_size()
-        for line in cells(image, terminal.columns, max(8, terminal.lines - 2)):
-            click.echo(line, color=True)
-    return OK
-
-
-def _window(text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    centre, _, width = text.partition("/")
-    try:
-        window = float(centre), float(width)
-    except ValueError:
-        window = 0.0, 0.0
-    if not 0 < window[1] < float("inf") or not abs(window[0]) < float("inf"):
-        raise click.UsageError(f"--window: must be CENTRE/WIDTH such as 40/400, not {escape(text)}")
-    return window
 
 
 def _key(text: str) -> tuple[str, str]:
@@ -241,15 +159,27 @@ def _files(folder: Path) -> Iterator[Path]:
     return (folder / "objects").glob("*/*.dcm")
 
 
-def _index(folder: Path) -> Index:
-    """The index of the folder; filled again, where there was none that could be trusted."""
+def _index_of(folder: Path) -> Path:
+    """The file of the index; filled again, where there was none that could be trusted."""
     from minipacs.services.index import INDEX_NAME, Index
 
-    index = Index(folder / INDEX_NAME)
-    if index.is_new:
-        with Progress("making the index"):
-            index.catch_up(_files(folder))
-    return index
+    file = folder / INDEX_NAME
+    with _told(file), closing(Index(file)) as index:
+        if index.is_new:
+            with Progress("making the index"):
+                index.catch_up(_files(folder))
+    return file
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    """What cannot be done with the index is said of its file."""
+    from sqlite3 import Error
+
+    try:
+        yield
+    except (Error, OSError) as error:
+        raise Refused(f"{file}: {error}") from None
 
 
 def _print_json(rows: Iterator[dict[str, str | int]], folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from minipacs.escape import escape
@@ -73,10 +74,14 @@ def listed(file: Path, level: Level, keys: Mapping[str, str]) -> Iterator[dict[s
 
 def _attribute(keyword: str, level: Level) -> Attribute:
     attribute = ATTRIBUTES.get(keyword)
-    if attribute is None or attribute.items or LEVELS.index(attribute.level) > LEVELS.index(level):
-        raise matching.KeyFault(
-            f"must be the keyword of an attribute that is kept of {_WHAT[level]} or of what it belongs to"
-        )
+    if attribute is None or attribute.items:
+        known = {one.lower(): one for one, attribute in ATTRIBUTES.items() if not attribute.items}
+        near = get_close_matches(keyword.lower(), known, n=1)
+        meant = f"; did you mean {known[near[0]]}?" if near else ""
+        raise matching.KeyFault(f"must be the keyword of an attribute that is kept, such as PatientName{meant}")
+    if LEVELS.index(attribute.level) > LEVELS.index(level):
+        rule = f"must be an attribute of {_WHAT[level]} or of what it belongs to"
+        raise matching.KeyFault(f"{rule}; {keyword} is one of {_WHAT[attribute.level]}")
     return attribute
 
 

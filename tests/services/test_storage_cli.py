@@ -91,7 +91,8 @@ def test_keys_match_as_in_a_query(folder: Path, keys: list[str], count: int) -> 
     assert len(listed(folder, *keys)) == count
 
 
-NO_KEYWORD = "must be the keyword of an attribute that is kept of a study or of what it belongs to"
+NO_KEYWORD = "must be the keyword of an attribute that is kept, such as PatientName"
+BELOW = "must be an attribute of a study or of what it belongs to"
 LIST = ["list", "--storage", "store"]
 FILE = f"store/objects/00/{ROOT}.3.1.dcm"
 
@@ -102,7 +103,10 @@ REFUSED = {
         "no folder to look in: give --storage FOLDER, or set folder under [storage] in minipacs.toml",
     ),
     "keyword": ([*LIST, "Foo=1"], f"Foo=1: {NO_KEYWORD}"),
-    "below": ([*LIST, "Rows=1"], f"Rows=1: {NO_KEYWORD}"),
+    "keyword, nearly": ([*LIST, "studydte=2024"], f"studydte=2024: {NO_KEYWORD}; did you mean StudyDate?"),
+    "sequence": ([*LIST, "ProcedureCodeSequence=1"], f"ProcedureCodeSequence=1: {NO_KEYWORD}"),
+    "below": ([*LIST, "Rows=1"], f"Rows=1: {BELOW}; Rows is one of an object"),
+    "of a series": ([*LIST, "Modality=CT"], f"Modality=CT: {BELOW}; Modality is one of a series"),
     "date": ([*LIST, "StudyDate=May"], "StudyDate=May: must be YYYYMMDD, or a range of it"),
     "no value": ([*LIST, "PatientID"], "must be KEY=VALUE such as PatientID=P1, not PatientID"),
     "window": (["show", FILE, "--window", "40"], "--window: must be CENTRE/WIDTH such as 40/400, not 40"),
@@ -115,6 +119,14 @@ def test_what_cannot_be_meant_is_refused_with_the_rule(folder: Path, name: str) 
     done = run_minipacs(folder, "storage", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("command", ["list", "reindex"])
+def test_an_index_that_cannot_be_opened_is_said(folder: Path, command: str) -> None:
+    (folder / "store" / "index.sqlite").mkdir()
+    done = run_minipacs(folder, "storage", command, "--storage", "store")
+    assert done.returncode == 2
+    assert done.stderr == f"minipacs: {folder}/store/index.sqlite: unable to open database file\n"
 
 
 def test_an_index_is_made_again_and_says_what_cannot_be_listed(folder: Path) -> None:
