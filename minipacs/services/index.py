@@ -123,7 +123,7 @@ class Index:
                 told(count)
         added += self._add_all(batch, failed)
         told(count)
-        gone = [self._folder / name for name in listed]
+        gone = [path for name in listed if not (path := self._folder / name).exists()]  # others came meanwhile
         with self._transaction():
             for path in gone:
                 self._take(path)

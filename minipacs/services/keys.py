@@ -63,7 +63,8 @@ def query(keys: Iterable[str], level: Level, returned: Iterable[str] = ()) -> Da
     """Return the identifier of a C-FIND-RQ.
 
     Args:
-        keys: each ``KEY=VALUE``, or a key alone for any value; KEY is a keyword or a tag such as ``0010,0010``.
+        keys: each ``KEY=VALUE``, or a key alone for any value; KEY is a keyword or a tag such as ``0010,0010``, with
+            that of its sequence and a point before it where it is in one.
         level: whose entities are asked for.
         returned: keys to be told besides those that are usual for the level.
 
@@ -81,7 +82,7 @@ def query(keys: Iterable[str], level: Level, returned: Iterable[str] = ()) -> Da
 def asked_for(keys: Iterable[str], level: Level, returned: Iterable[str] = ()) -> tuple[BaseTag, ...]:
     """Return the tags of a query in the order in which a person reads them; the arguments are those of query()."""
     names = (*_RETURNED[level], *returned, *(_split(key)[0] for key in keys))
-    return tuple(dict.fromkeys(map(tag_of, names)))
+    return tuple(dict.fromkeys(tag_of(name.partition(".")[0]) for name in names))
 
 
 def retrieval(keys: Iterable[str], level: Level | None = None) -> Dataset:
@@ -117,7 +118,7 @@ def tag_of(name: str) -> BaseTag:
     """
     if match := _TAG.fullmatch(name):
         return Tag(int(match[1], 16), int(match[2], 16))
-    tag = tag_for_keyword(name)
+    tag = tag_for_keyword(name) if name else None  # some tags have none
     if tag is None:
         raise ValueError(f"{name}: must be a keyword such as PatientName, or a tag such as 0010,0010{_nearest(name)}")
     return Tag(tag)
@@ -138,15 +139,22 @@ def _split(key: str) -> tuple[str, str]:
 
 
 def _add(identifier: Dataset, name: str, value: str) -> None:
-    tag = tag_of(name)
+    outer, point, inner = name.partition(".")
+    tag = tag_of(outer)
     try:
         vr = dictionary_VR(tag).split(" ", maxsplit=1)[0]
     except KeyError:
-        raise ValueError(f"{name}: must be a tag of the standard") from None
+        raise ValueError(f"{outer}: must be a tag of the standard") from None
+    if point and vr != "SQ":
+        raise ValueError(f"{name}: must begin with a sequence; {outer} is none")
     if vr == "SQ":
-        if value:
-            raise ValueError(f"{name}: must be no sequence where a value is given")
-        identifier[tag] = DataElement(tag, vr, [])
+        if value and not point:
+            raise ValueError(f"{name}: must name what in the sequence has the value, such as {name}.CodeValue={value}")
+        items = identifier[tag].value if tag in identifier else []
+        if point:
+            items = items or [Dataset()]
+            _add(items[0], inner, value)
+        identifier[tag] = DataElement(tag, vr, items)
         return
     try:
         typed = _typed(value, vr) if value else ""
@@ -163,6 +171,6 @@ def _typed(value: str, vr: str) -> object:
 
 def _finished(identifier: Dataset, level: Level) -> Dataset:
     identifier.QueryRetrieveLevel = level.value
-    if not all(str(element.value).isascii() for element in identifier):
+    if not all(str(element.value).isascii() for element in identifier.iterall()):
         identifier.SpecificCharacterSet = "ISO_IR 192"
     return identifier

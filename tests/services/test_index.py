@@ -298,6 +298,12 @@ def test_it_is_made_again_from_the_files(two_patients: Index) -> None:
     assert sorted(map(str, found(two_patients, PatientName="", StudyDate="", ModalitiesInStudy=None))) == before
 
 
+def test_what_comes_while_it_catches_up_stays_listed(two_patients: Index) -> None:
+    paths = sorted((two_patients.file.parent / "objects").iterdir())
+    two_patients.catch_up(paths[1:])
+    assert len(two_patients) == len(paths)
+
+
 def test_the_folder_may_be_moved(two_patients: Index, tmp_path: Path) -> None:
     two_patients.close()
     moved = tmp_path.with_name(f"{tmp_path.name}-moved")
