@@ -14,7 +14,8 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEGBaselin
 from minipacs.services.attributes import Level, Model
 from minipacs.services.header import HeaderError
 from minipacs.services.index import Index
-from minipacs.services.query import IdentifierFault
+from minipacs.services.query import IdentifierFault, Query
+from minipacs.services.tables import TABLES, connect
 
 from .objects import CT, MR, ROOT, data_set, identifier, write
 
@@ -168,6 +169,26 @@ def test_an_object_is_known_with_what_sending_it_needs(index: Index) -> None:
     [stored] = index.objects("STUDY", "STUDY", identifier(StudyInstanceUID=f"{ROOT}.1.1"))
     assert (stored.sop_class_uid, stored.transfer_syntax_uid) == (CT, JPEGBaseline8Bit)
     assert (stored.path, stored.size) == (path, path.stat().st_size)
+
+
+PLANS: dict[str, tuple[Level, dict[str, Any]]] = {
+    "patient": ("STUDY", {"PatientID": "P1"}),
+    "patients": ("STUDY", {"PatientID": "P*"}),
+    "study": ("STUDY", {"StudyInstanceUID": f"{ROOT}.1.1", "NumberOfStudyRelatedInstances": ""}),
+    "studies": ("STUDY", {"StudyInstanceUID": ["1.2", "1.3"], "ModalitiesInStudy": ""}),
+    "series": ("SERIES", {"StudyInstanceUID": f"{ROOT}.1.1", "SeriesInstanceUID": ""}),
+    "images": ("IMAGE", {"StudyInstanceUID": f"{ROOT}.1.1", "SeriesInstanceUID": f"{ROOT}.2.1", "SOPInstanceUID": ""}),
+    "image": ("IMAGE", {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.3", "SOPInstanceUID": "1.4"}),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_what_is_asked_for_by_a_unique_key_is_looked_up(two_patients: Index, name: str) -> None:
+    level, keys = PLANS[name]
+    query = Query("STUDY", level, identifier(**keys))
+    with closing(connect(two_patients.file)) as connection:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query.sql}", query.parameters)]
+    assert not [step for step in plan if step.startswith(tuple(f"SCAN {table}" for table in TABLES.values()))]
 
 
 # --- what is in the files -------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,15 @@ from PIL import Image
 from pydicom import config, dcmread
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, HTJ2KLossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from minipacs.services.drawing import MOST_SAMPLES
 from minipacs.services.picture import PictureError, picture
@@ -51,6 +60,33 @@ def test_what_is_compressed_looks_as_it_did(encoder: str, sample: str, frame: in
     differences = [abs(one - other) for one, other in zip(before.tobytes(), after.tobytes(), strict=True)]
     assert max(differences) <= (2 if encoder == "JPEG-LS near-lossless" else 0)
     assert len(set(before.tobytes())) > 4, "there is something to see"
+
+
+@encoders
+@pytest.mark.parametrize("sample", ["us-rgb", "sc-utf-8"])
+def test_lossy_jpeg_looks_much_as_it_did(sample: str, tmp_path: Path) -> None:
+    path = tmp_path / "encoded.dcm"
+    command = [DCMCJPEG, "--encode-baseline", str(SAMPLES / f"{sample}.dcm"), str(path)]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    before, after = picture(SAMPLES / f"{sample}.dcm"), picture(path)
+    assert (after.size, after.mode) == (before.size, before.mode)
+    differences = [abs(one - other) for one, other in zip(before.tobytes(), after.tobytes(), strict=True)]
+    assert sum(differences) / len(differences) < 4
+
+
+def test_run_lengths_look_as_they_did(tmp_path: Path) -> None:
+    path = tmp_path / "plain.dcm"
+    data = dcmread(SAMPLES / "mr-rle.dcm")
+    data.decompress()
+    data.save_as(path)
+    assert picture(path).tobytes() == picture(SAMPLES / "mr-rle.dcm").tobytes()
+
+
+def test_jpeg_2000_looks_as_it_did(tmp_path: Path) -> None:
+    codestream = BytesIO()
+    Image.frombytes("L", (16, 16), bytes(range(256))).save(codestream, "JPEG2000", no_jp2=True)
+    path = write(tmp_path / "file.dcm", data_set(1, PixelData=codestream.getvalue()), JPEG2000Lossless)
+    assert picture(path).tobytes() == bytes(range(256))
 
 
 # --- what the pixels mean (PS3.3 §C.7.6.3.1, §C.11) -------------------------------------------------------------------
