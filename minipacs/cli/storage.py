@@ -164,10 +164,18 @@ def _index_of(folder: Path) -> Path:
     from minipacs.services.index import INDEX_NAME, Index
 
     file = folder / INDEX_NAME
+    faults: list[Path] = []
     with _told(file), closing(Index(file)) as index:
         if index.is_new:
-            with Progress("making the index"):
-                index.catch_up(_files(folder))
+            with Progress("making the index") as progress:
+                index.catch_up(
+                    _files(folder),
+                    lambda done: progress.say(f"making the index: {done} files read"),
+                    lambda path, _: faults.append(path),
+                )
+    if faults:
+        count = f"{len(faults)} file{'' if len(faults) == 1 else 's'}"
+        click.echo(f"minipacs: {count} cannot be listed: minipacs storage reindex says why", err=True)
     return file
 
 

@@ -2,7 +2,7 @@
 
     python -P drawing.py FILE FRAME [CENTRE WIDTH]
 
-writes a PNG to standard output, or, with exit code 1, why there is none. It imports nothing of ours, so that it can be
+writes a PNG to standard output, or, with exit code 3, why there is none. It imports nothing of ours, so that it can be
 run by its path, and its memory has a limit: a header may name more pixels than there are.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MOST_SAMPLES = 100_000_000
 """Of one frame: a whole mammogram has 15 million, a tile of a whole slide a few."""
 
+_NO_PICTURE = 3  # exit code; 1 is that of an error that nobody caught
 _MOST_MEMORY = 8 << 30  # bytes of address space
 _NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "PhotometricInterpretation")
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -135,13 +137,14 @@ def _eight_bits(values: NDArray[Any], low: float, high: float) -> NDArray[Any]:
 def main() -> int:
     """Draw; return the exit code."""
     path, frame, *window = sys.argv[1:]
-    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for limit, most in ((resource.RLIMIT_AS, _MOST_MEMORY), (resource.RLIMIT_CORE, 0)):
+        with suppress(ValueError, OSError):  # it is lower already, or this system has none
+            resource.setrlimit(limit, (most, resource.getrlimit(limit)[1]))
     try:
         answer = draw(path, int(frame), (float(window[0]), float(window[1])) if window else None)
     except NoPictureError as error:
         sys.stdout.buffer.write(str(error).encode())
-        return 1
+        return _NO_PICTURE
     sys.stdout.buffer.write(answer)
     return 0
 

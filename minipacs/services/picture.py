@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _INSTALL = "pip install 'minipacs[pictures]'"
 _DRAWING = Path(__file__).with_name("drawing.py")
 _PATIENCE = 60.0  # seconds
-_NO_PICTURE = 1  # exit code
+_NO_PICTURE = 3  # exit code
 _UPPER_HALF = "▀"  # its letter is the upper pixel of a cell, its ground the lower one
 
 

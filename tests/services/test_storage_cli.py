@@ -141,6 +141,14 @@ def test_an_index_is_made_again_and_says_what_cannot_be_listed(folder: Path) -> 
     assert len(listed(folder)) == 2
 
 
+def test_what_is_left_out_of_a_new_index_is_said(folder: Path) -> None:
+    (folder / "store" / "objects" / "00" / "noise.dcm").write_bytes(b"noise")
+    done = run_minipacs(folder, "storage", "list", "--storage", "store")
+    assert done.returncode == 0
+    assert done.stderr == "minipacs: 1 file cannot be listed: minipacs storage reindex says why\n"
+    assert len(done.stdout.splitlines()) == 3
+
+
 def test_a_damaged_index_is_not_believed(folder: Path) -> None:
     assert len(listed(folder)) == 2
     (folder / "store" / "index.sqlite").write_bytes(b"damaged" * 1000)
