@@ -162,6 +162,9 @@ def test_a_retrieve_request_names_what_it_wants(two_patients: Index) -> None:
     assert named("STUDY", "STUDY", StudyInstanceUID="1.2.3") == []
     with pytest.raises(IdentifierFault, match="StudyInstanceUID must name what is to be sent"):
         named("STUDY", "STUDY", PatientID="P1")
+    for several in ("P*", ["P1", "P2"]):
+        with pytest.raises(IdentifierFault, match="PatientID must name what is to be sent"):
+            named("PATIENT", "PATIENT", PatientID=several)
 
 
 def test_an_object_is_known_with_what_sending_it_needs(index: Index) -> None:
