@@ -212,7 +212,7 @@ ARROWS = {
         "services.statuses"
     ),
     "services.paced_sending": "",
-    "services.picture": "services.shown",
+    "services.picture": "services.drawing services.shown",
     "services.query": (
         "escape services.attributes services.computed services.extended_negotiation services.matching "
         "services.sequences services.tables services.texts"

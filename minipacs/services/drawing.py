@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
     from pydicom.uid import UID
 
-MOST_SAMPLES = 100_000_000
+NO_PICTURE = 3
+"""Exit code; 1 is that of an error that nobody caught."""
+
+MOST_SAMPLES = 80_000_000
 """Of one frame: a whole mammogram has 15 million, a tile of a whole slide a few."""
 
-_NO_PICTURE = 3  # exit code; 1 is that of an error that nobody caught
 _MOST_MEMORY = 8 << 30  # bytes of address space
 _NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "PhotometricInterpretation")
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -144,7 +146,7 @@ def main() -> int:
         answer = draw(path, int(frame), (float(window[0]), float(window[1])) if window else None)
     except NoPictureError as error:
         sys.stdout.buffer.write(str(error).encode())
-        return _NO_PICTURE
+        return NO_PICTURE
     sys.stdout.buffer.write(answer)
     return 0
 

@@ -9,18 +9,18 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from minipacs.services import drawing
 from minipacs.services.shown import printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL.Image import Image
 
 _INSTALL = "pip install 'minipacs[pictures]'"
-_DRAWING = Path(__file__).with_name("drawing.py")
 _PATIENCE = 60.0  # seconds
-_NO_PICTURE = 3  # exit code
 _UPPER_HALF = "▀"  # its letter is the upper pixel of a cell, its ground the lower one
 
 
@@ -44,12 +44,12 @@ def picture(path: Path, frame: int = 1, window: tuple[float, float] | None = Non
             raise PictureError(f"pictures need {library}: {_INSTALL}")
     from PIL import Image
 
-    command = [sys.executable, "-P", str(_DRAWING), str(path.absolute()), str(frame), *map(str, window or ())]
+    command = [sys.executable, "-P", drawing.__file__, str(path.absolute()), str(frame), *map(str, window or ())]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)  # noqa: S603 - our own script
     except subprocess.TimeoutExpired:
         raise PictureError(f"its pixel data take more than {_PATIENCE:.0f} s to decode") from None
-    if done.returncode == _NO_PICTURE:
+    if done.returncode == drawing.NO_PICTURE:
         raise PictureError(printable(done.stdout.decode(errors="replace")))
     if done.returncode != 0:
         raise PictureError(f"its pixel data cannot be decoded: they ended the decoder (exit code {done.returncode})")
