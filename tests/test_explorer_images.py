@@ -115,7 +115,7 @@ def test_a_study_is_uploaded_sent_to_us_queried_and_retrieved(
     assert (event["objects"], event["failures"], event["reason"]) == (2, 0, None)
     (study,) = ours(node, "PatientID=PHANTOM-CT")
     assert (study["PatientName"], study["NumberOfStudyRelatedInstances"]) == ("PHANTOM^CT", 2)
-    listed = ours(node, "PatientID=PHANTOM-CT", level="object")
+    listed = ours(node, "PatientID=PHANTOM-CT", level="image")
     assert sorted(one["SOPInstanceUID"] for one in listed) == uids(*CT)
     for one in listed:
         (sent,) = [file for file in CT if uids(file) == [one["SOPInstanceUID"]]]

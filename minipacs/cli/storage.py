@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from minipacs.settings import Settings
 
-_LEVELS = {"patient": "PATIENT", "study": "STUDY", "series": "SERIES", "object": "IMAGE"}
+_LEVELS = ("patient", "study", "series", "image")  # as `minipacs find` has them
 _MOST_FAULTS = 20  # files that are named; how many more there are is said
 
 _HEADS = {
@@ -77,7 +77,7 @@ Examples:
   minipacs storage list
   minipacs storage list --level patient
   minipacs storage list --level series StudyInstanceUID=1.2.3
-  minipacs storage list --level object --json Modality=MR | jq -r .path
+  minipacs storage list --level image --json Modality=MR | jq -r .path
 
 \b
 KEY is the keyword of an attribute; VALUE is matched as in a query: wildcards * and ?, ranges of
@@ -86,7 +86,7 @@ Exit code: 0 listed, also when nothing is there, 2 usage or configuration.
 """,
 )
 @click.argument("keys", metavar="[KEY=VALUE]...", nargs=-1)
-@click.option("--level", type=click.Choice(list(_LEVELS)), default="study", help="What to list (study).")
+@click.option("--level", type=click.Choice(_LEVELS), default="study", help="What to list (study).")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object a line, with DICOM's keywords.")
 @_with_folder
 def list_(keys: tuple[str, ...], level: str, is_json: bool, storage: Path | None, settings: Settings) -> int:
@@ -97,12 +97,12 @@ def list_(keys: tuple[str, ...], level: str, is_json: bool, storage: Path | None
     folder = _folder(storage, settings)
     wanted = dict(_key(one) for one in keys)
     try:
-        rows = listing.listed(_index_of(folder), _LEVELS[level], wanted)  # type: ignore[arg-type]
+        rows = listing.listed(_index_of(folder), level.upper(), wanted)  # type: ignore[arg-type]
         if is_json:
             _print_json(rows, folder)
         else:
             nothing = "nothing matches" if wanted else "nothing is stored"
-            _print_table(listing.COLUMNS[_LEVELS[level]], rows, nothing)  # type: ignore[index]
+            _print_table(listing.COLUMNS[level.upper()], rows, nothing)  # type: ignore[index]
     except KeyFault as fault:
         raise click.UsageError(str(fault)) from None
     return OK

@@ -62,7 +62,7 @@ def test_the_studies_are_listed_as_a_table(folder: Path) -> None:
     assert len(starts) == 1, "columns stand below each other"
 
 
-@pytest.mark.parametrize(("level", "count"), [("patient", 2), ("study", 2), ("series", 3), ("object", 4)])
+@pytest.mark.parametrize(("level", "count"), [("patient", 2), ("study", 2), ("series", 3), ("image", 4)])
 def test_every_level_is_listed_as_json(folder: Path, level: str, count: int) -> None:
     rows = listed(folder, "--level", level)
     assert len(rows) == count
@@ -71,7 +71,7 @@ def test_every_level_is_listed_as_json(folder: Path, level: str, count: int) -> 
 
 def test_counts_are_numbers_and_objects_have_their_files(folder: Path) -> None:
     assert [row["NumberOfStudyRelatedInstances"] for row in listed(folder)] == [3, 1]
-    [row] = listed(folder, "--level", "object", "Modality=MR")
+    [row] = listed(folder, "--level", "image", "Modality=MR")
     path = Path(str(row["path"]))
     assert path == folder / "store" / "objects" / "00" / f"{ROOT}.3.3.dcm"
     assert row["size"] == path.stat().st_size
