@@ -47,13 +47,9 @@ def run(retrieval: Move | Get, text: str, is_json: bool) -> int:
     """Carry it out, and tell of it; return the exit code."""
     from minipacs.services.retrieve_report import as_json, as_text
 
-    bar = Bar(text)
-    try:
-        with cancelling(retrieval.cancel):
-            for counts in retrieval:
-                bar.at(counts.done, counts.total)
-    finally:
-        bar.clear()
+    with cancelling(retrieval.cancel), Bar(text) as bar:
+        for counts in retrieval:
+            bar.at(counts.done, counts.total)
     if is_json or retrieval.counts.total or retrieval.failure is None:
         click.echo(as_json(retrieval) if is_json else as_text(retrieval))
     if retrieval.is_cancelled:

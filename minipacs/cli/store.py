@@ -47,14 +47,13 @@ def command(paths: tuple[Path, ...], jobs: int, caller: Caller, is_json: bool, s
         files = list(images)
     counts = Counts(len(files), len(images.skipped))
     started = perf_counter()
-    bar = Bar(f"storing at {caller.peer}", len(files))
     try:
-        for result in store(files, caller, jobs):
-            counts.add(result)
-            _show(result, bar, counts, is_json)
-            bar.at(counts.done)
+        with Bar(f"storing at {caller.peer}", len(files)) as bar:
+            for result in store(files, caller, jobs):
+                counts.add(result)
+                _show(result, bar, counts, is_json)
+                bar.at(counts.done, len(files))
     finally:
-        bar.clear()
         seconds = perf_counter() - started
         click.echo(counts.as_json(seconds) if is_json else counts.as_text(seconds))
     return OK if counts.is_success else FAILED
