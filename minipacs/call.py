@@ -12,7 +12,7 @@ from minipacs.call_words import words_of_call
 from minipacs.echo_callbacks import EchoCallbacks
 from minipacs.echo_result import EchoResult, Outcome
 from minipacs.errors import PDUError
-from minipacs.reach import reach
+from minipacs.reach import look_behind, reach
 from minipacs.recognition import (
     Failed,
     ended_between_echoes,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from minipacs.wire.associate import AssociateRQ
     from minipacs.wire.indications import Indication
 
-_NO_ANSWER = frozenset({"no-association.silence", "no-association.closed"})
 _CONTEXT_ID = 1  # the only one that request() proposes
 
 
@@ -104,12 +103,8 @@ class Call:
 
     def with_look(self, result: EchoResult) -> EchoResult:
         """Return *result*; when the peer sent nothing at all, with what its port speaks as one observation more."""
-        address = self._requestor.remote_address
-        if result.code not in _NO_ANSWER or address is None or self._tls or self._requestor.has_received:
-            return result
-        from minipacs.port_look import look
-
-        seen = look(*address, self._timeout)
+        requestor = self._requestor
+        seen = look_behind(result.code, requestor.remote_address, self._timeout, self._tls, requestor.has_received)
         return replace(result, observations=(*result.observations, seen)) if seen else result
 
     def _connect(self) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minipacs.echo_result import Outcome
 from minipacs.recognition import Failed, unreachable
 
 if TYPE_CHECKING:
+    import socket
     import ssl
 
     from minipacs.peers import Peer
     from minipacs.requestor import Requestor
+
+_NO_ANSWER = frozenset({"no-association.silence", "no-association.closed"})
 
 
 def reach(requestor: Requestor, peer: Peer, timeout: float, tls: ssl.SSLContext | None) -> None:
@@ -34,6 +37,29 @@ def reach(requestor: Requestor, peer: Peer, timeout: float, tls: ssl.SSLContext 
         raise unreachable(error) from None
     if tls is not None:
         _secure(requestor, peer, timeout, tls)
+
+
+def look_behind(
+    code: str,
+    address: tuple[socket.AddressFamily, tuple[Any, ...]] | None,
+    timeout: float,
+    tls: ssl.SSLContext | None,
+    has_received: bool,
+) -> str:
+    """Return what the port speaks where our A-ASSOCIATE-RQ met nothing at all, in words; empty where it does not tell.
+
+    Args:
+        code: the row of the catalogue for what became of our request.
+        address: what the connection led to, family and address of the socket; None when there was none.
+        timeout: seconds that a look may take.
+        tls: the context by which we spoke TLS; None: in plain.
+        has_received: whether anything came on the connection.
+    """
+    if code not in _NO_ANSWER or address is None or tls is not None or has_received:
+        return ""
+    from minipacs.port_look import look
+
+    return look(*address, timeout)
 
 
 def _secure(requestor: Requestor, peer: Peer, timeout: float, tls: ssl.SSLContext) -> None:

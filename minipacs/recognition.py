@@ -84,6 +84,7 @@ class Failed(Exception):
         code: the row of the catalogue.
         detail: what fills its words.
         codes: those of the A-ASSOCIATE-RJ or A-ABORT.
+        seen: what else was seen, in words; empty for nothing.
     """
 
     def __init__(self, outcome: Outcome, code: str, detail: str = "", codes: object = "") -> None:
@@ -92,6 +93,7 @@ class Failed(Exception):
         self.code = code
         self.detail = detail
         self.codes = codes
+        self.seen = ""
 
 
 def unreachable(error: OSError | UnicodeError) -> Failed:

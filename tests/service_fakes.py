@@ -71,6 +71,13 @@ def answers_status(status: int, *more: tuple[int, int]) -> Behaviour:
     return at_the_request(lambda conversation, request: conversation.send(answer(status, *request, *more)))
 
 
+def answers_another(status: int) -> Behaviour:
+    """A response of that status, to a message that we did not send."""
+    return at_the_request(
+        lambda conversation, request: conversation.send(answer(status, request[0], request[1], request[2] + 6))
+    )
+
+
 def does_not_read_until(event: threading.Event) -> Behaviour:
     """Takes the association, and nothing of what is sent on it before."""
 

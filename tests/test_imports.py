@@ -32,9 +32,8 @@ ARROWS = {
     "authority": "",
     "bounded": "",
     "call": (
-        "call_words diagnosis echo_callbacks echo_result errors peers port_look reach recognition requestor "
-        "tls_recognition wire.associate wire.dimse wire.indications wire.messages wire.pdu wire.state_table "
-        "wire.verification"
+        "call_words diagnosis echo_callbacks echo_result errors peers reach recognition requestor tls_recognition "
+        "wire.associate wire.dimse wire.indications wire.messages wire.pdu wire.state_table wire.verification"
     ),
     "call_words": "diagnosis escape peers recognition",
     "catalogue": "",
@@ -146,7 +145,7 @@ ARROWS = {
     "peers": "ae_title diagnosis errors escape rules schema toml_file",
     "port_look": "certificate escape wire.pdu",
     "ports": "errors",
-    "reach": "certificate echo_result peers recognition requestor tls_recognition",
+    "reach": "certificate echo_result peers port_look recognition requestor tls_recognition",
     "recognition": "echo_result escape wire.associate wire.indications wire.messages wire.pdu",
     "registered_leg": "addresses diagnosis errors escape leg orthanc peers registration verdict",
     "registration": "addresses ae_title diagnosis errors escape orthanc settings",
@@ -327,7 +326,6 @@ DOORS = {
         "cli.orthanc",
         "cli.orthanc_options",
         "cli.peers",
-        "cli.progress",
         "cli.retrieving",
         "cli.roundtrip",
         "cli.serve",

@@ -2,12 +2,15 @@
 
 import resource
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
-from pydicom import dcmread
+from pydicom import config, dcmread
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage, generate_uid
 from pynetdicom import evt
 
 from minipacs import Peer
@@ -88,10 +91,11 @@ def status(event: evt.EventType, *answers: object) -> Handlers:
 # --- proofs ----------------------------------------------------------------------------------------------------------
 
 ALLOW = (
-    "enable {} on {}, and allow {} for MINIPACS there (Orthanc: AllowStore, AllowFind, AllowMove or AllowGet of that "
-    "modality; minipacs: services of that peer)"
+    "enable that SOP class on {}, and allow {} for MINIPACS there (Orthanc: AllowStore, AllowFind, AllowMove or "
+    "AllowGet of that modality; minipacs: services of that peer)"
 )
 FIND_CLASS = "Study Root Query/Retrieve Information Model - FIND"
+BROKEN = "the peer, or a proxy before it, is broken: report this to its vendor"
 OVERLOADED = "the peer is overloaded or hangs: see its log, try again with a longer --timeout"
 REGISTER = (
     "on PYNETDICOM: register AE title MINIPACS with the address and port where it takes images; Orthanc: "
@@ -103,7 +107,7 @@ PROOFS: dict[str, tuple[Callable[[], Diagnosis], str, str]] = {
     "service.sop-class": (
         partial(fake, fakes.refuses(3), finds),
         f"FAKE does not take {FIND_CLASS} (result 3)",
-        ALLOW.format(FIND_CLASS, "FAKE", "C-FIND"),
+        ALLOW.format("FAKE", "C-FIND"),
     ),
     "service.transfer-syntax": (
         partial(fake, fakes.refuses(4), partial(stores, path=IMAGES / "mr-rle.dcm")),
@@ -124,7 +128,12 @@ PROOFS: dict[str, tuple[Callable[[], Diagnosis], str, str]] = {
     "service.invalid": (
         partial(fake, fakes.answers_malformed, moves),
         "FAKE answers the C-MOVE by what is no response to it, so that we aborted",
-        "the peer, or a proxy before it, is broken: report this to its vendor",
+        BROKEN,
+    ),
+    "service.another-message": (
+        partial(fake, fakes.answers_another(0), stores),
+        "FAKE answers the C-STORE by a response to message 8, not to 2, so that we aborted",
+        BROKEN,
     ),
     "service.silence": (
         partial(fake, fakes.says_nothing, stores),
@@ -139,7 +148,7 @@ PROOFS: dict[str, tuple[Callable[[], Diagnosis], str, str]] = {
     "status.sop-class-not-supported": (
         partial(scp, storing(0x0122), stores),
         "PYNETDICOM answers the C-STORE with status 0x0122, Refused: SOP Class Not Supported",
-        ALLOW.format("CT Image Storage", AE_TITLE, "C-STORE"),
+        ALLOW.format(AE_TITLE, "C-STORE"),
     ),
     "status.not-authorized": (
         partial(scp, storing(0x0124), stores),
@@ -190,8 +199,9 @@ PROOFS: dict[str, tuple[Callable[[], Diagnosis], str, str]] = {
     "move.unable": (
         partial(fake, fakes.answers_status(0xC000), moves),
         "FAKE cannot process the C-MOVE to MINIPACS, status 0xC000, Unable to Process",
-        "Orthanc says so where it has nothing that matches (minipacs find tells), and where it does not know MINIPACS; "
-        "for that, " + REGISTER.replace(AE_TITLE, "FAKE"),
+        "Orthanc says so where it has nothing that matches (minipacs find tells), where it does not reach MINIPACS at "
+        "the address and port that it has for it, and where it does not know MINIPACS; for that, "
+        + REGISTER.replace(AE_TITLE, "FAKE"),
     ),
     "move.failures": (
         partial(fake, fakes.answers_status(0xB000, (0x1021, 2), (0x1022, 3), (0x1023, 0)), moves),
@@ -231,6 +241,32 @@ def store_what_is_gone(folder: Path) -> Diagnosis:
     return Diagnosis(result.code, result.reason, result.fix)
 
 
+def store_what_a_dicomdir_lists(folder: Path, file_id: Sequence[str]) -> Diagnosis:
+    """A DICOMDIR in its own folder, whose one image is said to be there."""
+    with answering(storing(0)) as peer:
+        (result,) = store(list(ImageFiles([dicomdir(folder / "disc", list(file_id))])), caller(peer))
+    return Diagnosis(result.code, result.reason, result.fix)
+
+
+def dicomdir(folder: Path, *file_ids: list[str]) -> Path:
+    """A DICOMDIR that lists images at these File IDs (PS3.3 §F.3), whether they are there or not."""
+    directory = Dataset()
+    directory.DirectoryRecordSequence = []
+    for file_id in file_ids:
+        record = Dataset()
+        record.DirectoryRecordType = "IMAGE"
+        record[0x00041500] = DataElement(0x00041500, "CS", file_id, validation_mode=config.IGNORE)
+        record.ReferencedSOPClassUIDInFile = dcmread(CT).SOPClassUID
+        directory.DirectoryRecordSequence.append(record)
+    directory.file_meta = FileMetaDataset()
+    directory.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    directory.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    directory.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    folder.mkdir(exist_ok=True)
+    directory.save_as(folder / "DICOMDIR", enforce_file_format=True)
+    return folder / "DICOMDIR"
+
+
 def get_what_is_too_large(folder: Path) -> Diagnosis:
     """For the limit of this process on the size of its files, which is there for the time of this call."""
 
@@ -261,6 +297,18 @@ IN_A_FOLDER: dict[str, tuple[Callable[[Path], Diagnosis], str, str]] = {
         store_what_is_gone,
         "the file cannot be read: [Errno 2] No such file or directory: 'FOLDER/gone.dcm'",
         "see that nobody writes the file meanwhile: dcmdump or dcmftest of DCMTK tell what is wrong with it",
+    ),
+    "store.listed": (
+        partial(store_what_a_dicomdir_lists, file_id=("IMAGES", "IMG1")),
+        "the DICOMDIR lists the file, and it is not there",
+        "see that the medium was copied whole; what is there can be sent by the name of the folder, without its "
+        "DICOMDIR",
+    ),
+    "store.outside": (
+        partial(store_what_a_dicomdir_lists, file_id=("..", "SECRET")),
+        "the DICOMDIR leads out of its folder, so that the file was not opened",
+        "name the file itself if it is to be sent; no DICOMDIR may do that: whoever made this one was careless, or "
+        "hostile",
     ),
     "get.unable": (
         lambda folder: fake(fakes.answers_status(0xC000), partial(gets, folder=folder)),

@@ -10,7 +10,7 @@ from minipacs.catalogue import Row
 _BROKEN = "the peer, or a proxy before it, is broken: report this to its vendor"
 
 _ALLOW = (
-    "enable {sop_class} on {called}, and allow {operation} for {calling} there (Orthanc: AllowStore, AllowFind, "
+    "enable that SOP class on {called}, and allow {operation} for {calling} there (Orthanc: AllowStore, AllowFind, "
     "AllowMove or AllowGet of that modality; minipacs: services of that peer)"
 )
 
@@ -50,6 +50,12 @@ _ON_THE_ASSOCIATION = (
         "service.invalid",
         "a PDU or message that is malformed or out of place, in place of a response",
         "{called} answers the {operation} by what is no response to it, so that we aborted",
+        _BROKEN,
+    ),
+    Row(
+        "service.another-message",
+        "a response to another message ID than that of the request",
+        "{called} answers the {operation} by a response to message {detail}, so that we aborted",
         _BROKEN,
     ),
     Row(
@@ -99,6 +105,20 @@ _STORING = (
         "a file that is not what it was when its head was read, or not whole",
         "the file cannot be read: {detail}",
         "see that nobody writes the file meanwhile: dcmdump or dcmftest of DCMTK tell what is wrong with it",
+    ),
+    Row(
+        "store.listed",
+        "a DICOMDIR lists a file that is not there, or is none",
+        "the DICOMDIR lists the file, and {detail}",
+        "see that the medium was copied whole; what is there can be sent by the name of the folder, without its "
+        "DICOMDIR",
+    ),
+    Row(
+        "store.outside",
+        "a DICOMDIR lists a file that is not below its folder",
+        "the DICOMDIR leads out of its folder, so that the file was not opened",
+        "name the file itself if it is to be sent; no DICOMDIR may do that: whoever made this one was careless, or "
+        "hostile",
     ),
     Row(
         "store.mismatch",
@@ -153,8 +173,9 @@ _RETRIEVING = (
         "move.unable",
         "C-MOVE-RSP with status 0xCxxx: unable to process",
         "{called} cannot process the C-MOVE to {destination}, status {detail}",
-        "Orthanc says so where it has nothing that matches (minipacs find tells), and where it does not know "
-        "{destination}; for that, " + _REGISTER_DESTINATION,
+        "Orthanc says so where it has nothing that matches (minipacs find tells), where it does not reach "
+        "{destination} at the address and port that it has for it, and where it does not know {destination}; for that, "
+        + _REGISTER_DESTINATION,
     ),
     Row(
         "move.failures",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from minipacs.call_words import words_of_call
 
@@ -36,8 +37,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     scp_host: str = ""
 
     def words(self, failed: Failed, local_address: str = "", **facts: object) -> Diagnosis:
-        """Return what is said of a call that led no further."""
-        return words_of_call(
+        """Return what is said of a call that led no further, and of what was seen besides."""
+        words = words_of_call(
             failed,
             self.peer,
             self.calling_ae_title,
@@ -46,3 +47,4 @@ class Caller(Struct, frozen=True, kw_only=True):
             timeout=self.timeout,
             **facts,
         )
+        return replace(words, reason=f"{words.reason}; observed: {failed.seen}") if failed.seen else words

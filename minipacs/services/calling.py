@@ -18,7 +18,7 @@ from pynetdicom.pdu_primitives import MaximumLengthNotification
 from pynetdicom.transport import AddressInformation
 
 from minipacs.echo_result import Outcome
-from minipacs.reach import reach
+from minipacs.reach import look_behind, reach
 from minipacs.recognition import Failed, not_associated
 from minipacs.requestor import Requestor
 from minipacs.services import library  # noqa: F401 - how pynetdicom is to run
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 MOST_CONTEXTS = 128
 """Of one association: their identifiers are the odd numbers up to 255 (PS3.8 §9.3.2.2)."""
+
+GONE = frozenset({Outcome.UNREACHABLE, Outcome.NO_ASSOCIATION, Outcome.REJECTED})
+"""The outcomes of a peer that cannot be had, whatever it is asked for."""
 
 _READING = 1.0  # seconds
 _LONGEST_PDU = 1 << 17  # bytes that we send at once to a peer that takes any length
@@ -76,6 +79,8 @@ class Calling:
         self._handlers = handlers
         self._abort: Abort | None = None
         self._is_invalid = self._is_released = self._has_answer = False
+        self._message_id = 0  # of the request that is under way
+        self._stray = ""  # a response to another, and to which
         self.local_address = ""
 
     def __enter__(self) -> Self:
@@ -84,8 +89,8 @@ class Calling:
         Raises:
             Failed: there is no association; the reason is as an echo would tell it.
         """
-        sock, address = self._connected()
-        self._association = association = self._prepared(address)
+        sock = self._connected()
+        self._association = association = self._prepared(self._remote[1])
         self._line = Line(association, sock, self._caller.timeout, self._engine())
         association.set_socket(self._line)
         association.dul.to_provider_queue = Outgoing(association, self._line)
@@ -96,6 +101,9 @@ class Calling:
         elif not association.rejected_contexts:  # it was not accepted; else it was, and none of its contexts
             failed = self._refusal()
             self._end()
+            failed.seen = look_behind(
+                failed.code, self._remote, self._caller.timeout, self._caller.tls, self._line.has_received
+            )
             raise failed
         return self
 
@@ -126,24 +134,30 @@ class Calling:
         Raises:
             Failed: no status came; the association is of no more use.
         """
-        self._has_answer = False
+        self._has_answer, self._message_id = False, message_id
         status: Dataset | None = None
         with suppress(LineBroken, RuntimeError):  # RuntimeError: it ended before
             status = self._association.send_c_store(dataset, msg_id=message_id)
-        if not status:
+        if not status or self._stray:
             raise self._loss()
         return status
 
-    def responses(self, ask: Callable[[Association], Iterator[Any]]) -> Iterator[tuple[Dataset, Dataset | None]]:
+    def responses(
+        self, ask: Callable[[Association], Iterator[Any]], message_id: int
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
         """Send what *ask* sends, and yield each response: what it says of the operation, and its identifier.
 
+        Args:
+            ask: sends one request, and returns pynetdicom's iterator over the responses.
+            message_id: of that request.
+
         Raises:
-            Failed: another one was owed, and none came.
+            Failed: another one was owed, and none came, or one to another request.
         """
-        self._has_answer = False
+        self._has_answer, self._message_id = False, message_id
         try:
             for status, identifier in ask(self._association):
-                if not status:
+                if not status or self._stray:
                     raise self._loss()
                 self._has_answer = False
                 yield status, identifier
@@ -161,16 +175,18 @@ class Calling:
             self._line.is_broken = True
             self._association.dimse.msg_queue.put((None, None))
 
-    def _connected(self) -> tuple[socket.socket, tuple[Any, ...]]:
+    def _connected(self) -> socket.socket:
         requestor = Requestor()
         try:
             reach(requestor, self._caller.peer, self._caller.timeout, self._caller.tls)
         except BaseException:
             requestor.cut()
             raise
-        self.local_address = requestor.local_address
+        finally:
+            self.local_address = requestor.local_address
         assert requestor.remote_address is not None
-        return requestor.detach(), requestor.remote_address[1]
+        self._remote = requestor.remote_address
+        return requestor.detach()
 
     def _engine(self) -> Engine:
         """Return what has sent the same request and waits for its answer."""
@@ -221,7 +237,13 @@ class Calling:
             self._is_released = True
 
     def _on_message(self, event: Any) -> None:
-        self._has_answer = self._has_answer or not isinstance(event.message, C_STORE_RQ)
+        """Look at what comes before pynetdicom does, which takes any response for one to its last request."""
+        if isinstance(event.message, C_STORE_RQ):
+            return
+        self._has_answer = True
+        answered = event.message.command_set.get("MessageIDBeingRespondedTo")
+        if answered not in {None, self._message_id}:  # None: it is taken for no response at all (PS3.7 §9.3)
+            self._stray = f"{answered}, not to {self._message_id}"
 
     def _on_transition(self, event: Any) -> None:
         self._is_invalid = self._is_invalid or event.fsm_event == "Evt19"
@@ -237,6 +259,8 @@ class Calling:
 
     def _loss(self) -> Failed:
         """Name the cause of an association that ended, or of an answer that did not come."""
+        if self._stray:
+            return Failed(Outcome.ABORTED, "service.another-message", self._stray)
         if self._line.is_broken:
             self._association.dul.join(_READING)  # it may still read why
         if self._abort is not None:

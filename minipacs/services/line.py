@@ -51,6 +51,7 @@ class Line(AssociationSocket):
         error: why we could not send or receive, when the peer did not simply close.
         is_broken: whether nothing can be sent any more.
         is_closed: whether the peer has closed.
+        has_received: whether anything came.
     """
 
     def __init__(self, association: Association, sock: socket.socket, timeout: float, engine: Engine) -> None:
@@ -64,7 +65,7 @@ class Line(AssociationSocket):
         self._is_told = self._is_over = False
         self.answer: Indication | None = None
         self.error: OSError | None = None
-        self.is_broken = self.is_closed = False
+        self.is_broken = self.is_closed = self.has_received = False
 
     def connect(self, primitive: T_CONNECT) -> None:
         """Tell that the connection is there, as it is."""
@@ -120,6 +121,7 @@ class Line(AssociationSocket):
             self._connection.settimeout(self._timeout)
         self._received += chunk
         if chunk:
+            self.has_received = True
             acknowledge_at_once(self._connection)
         else:
             self.is_broken = self.is_closed = True

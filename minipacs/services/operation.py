@@ -80,7 +80,7 @@ class Operation:
                 if self.is_cancelled:
                     return
                 self._calling = calling
-                for status, identifier in calling.responses(ask):
+                for status, identifier in calling.responses(ask, MESSAGE_ID):
                     if is_pending(int(status.Status)):
                         if self._has_matches and identifier is None:
                             raise Failed(Outcome.ABORTED, "service.invalid")
