@@ -53,5 +53,4 @@ def command(
 
     with usage():
         identifier, sop_class = request("get", keys, level, model)
-    output.mkdir(parents=True, exist_ok=True)
     return run(Get(caller, sop_class, identifier, output), f"getting from {caller.peer}", is_json)

@@ -15,7 +15,7 @@ from pydicom.tag import BaseTag, Tag
 from minipacs.services.sop_classes import PATIENT_ROOT, STUDY_ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 class Level(StrEnum):
@@ -108,6 +108,20 @@ def retrieval(keys: Iterable[str], level: Level | None = None) -> Dataset:
     if not given:
         raise ValueError(f"no key: must have one of {names}")
     return _finished(identifier, level or given[-1])
+
+
+def unique(values: Mapping[str, str], level: Level, returned: Iterable[str] = ()) -> Dataset:
+    """Return the identifier of a C-FIND-RQ with these keys alone: no peer has a reason to refuse it.
+
+    Args:
+        values: unique key → its value; empty for one that is to be told.
+        level: whose entities are asked for.
+        returned: keywords to be told besides.
+    """
+    identifier = Dataset()
+    for name, value in (*dict.fromkeys((UNIQUE_KEYS[level], *returned), "").items(), *values.items()):
+        _add(identifier, name, value)
+    return _finished(identifier, level)
 
 
 def tag_of(name: str) -> BaseTag:

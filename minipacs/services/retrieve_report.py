@@ -18,7 +18,7 @@ def as_text(retrieval: Move | Get) -> str:
     parts += [f"{counts.warned} with a warning"] if counts.warned else []
     parts += [f"{counts.failed} failed"] if counts.failed else []
     parts += ["cancelled"] if retrieval.is_cancelled else []
-    kept = retrieval.kept if isinstance(retrieval, Get) else []
+    kept = retrieval.files.kept if isinstance(retrieval, Get) else []
     return "\n".join([*(f"{path}: was there, is otherwise, and stays" for path in kept), ", ".join(parts)])
 
 
@@ -37,7 +37,7 @@ def as_json(retrieval: Move | Get) -> str:
         "fix": (failure.fix or None) if failure else None,
     }
     if isinstance(retrieval, Get):
-        fields |= {"files": list(map(str, retrieval.received)), "kept": list(map(str, retrieval.kept))}
+        fields |= {"files": list(map(str, retrieval.files.received)), "kept": list(map(str, retrieval.files.kept))}
     return json_of(fields)
 
 

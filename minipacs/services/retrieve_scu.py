@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import filecmp
-import tempfile
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import replace
-from pynetdicom import build_context, build_role, evt
+from pynetdicom import build_role, evt
 
 from minipacs.echo_result import Outcome
 from minipacs.escape import escape
 from minipacs.recognition import Failed
 from minipacs.rules import is_uid
+from minipacs.services.fetched_files import FetchedFiles
+from minipacs.services.inquiry import Inquiry
 from minipacs.services.operation import MESSAGE_ID, Operation
-from minipacs.services.sop_classes import USUAL_STORAGE, USUAL_SYNTAXES
-from minipacs.services.statuses import SUB_OPERATIONS_FAILED, SUCCESS, failure
+from minipacs.services.retrieve_plan import contexts_for
+from minipacs.services.statuses import NO_SUB_OPERATIONS, SUB_OPERATIONS_FAILED, SUCCESS, failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,8 +85,9 @@ class Retrieval(Operation):
         code = int(status.Status)
         uids = () if identifier is None else identifier.get("FailedSOPInstanceUIDList") or ()
         self.failed_uids = tuple(escape(str(uid)) for uid in ([uids] if isinstance(uids, str) else uids))
-        if code == SUB_OPERATIONS_FAILED or (code == SUCCESS and self.counts.failed):
+        if code in {SUB_OPERATIONS_FAILED, NO_SUB_OPERATIONS} or (code == SUCCESS and self.counts.failed):
             objects = f"{self.counts.failed or 'some'} of {self.counts.total or 'the'} objects"
+            objects += f" (status 0x{code:04X})" if code == NO_SUB_OPERATIONS else ""
             raise Failed(Outcome.FAILURE, self._failures, objects)
         if code != SUCCESS:
             raise failure(self.name, code, status.get("ErrorComment", ""))
@@ -153,8 +153,7 @@ class Get(Retrieval):
         folder: where the objects go, each as SOP Instance UID and ``.dcm``.
 
     Attributes:
-        received: the files that were written.
-        kept: files of that name that were there, are otherwise, and stay.
+        files: those that came, and those that were there.
     """
 
     name = "C-GET"
@@ -162,48 +161,44 @@ class Get(Retrieval):
 
     def __init__(self, caller: Caller, sop_class: str, identifier: Dataset, folder: Path) -> None:
         super().__init__(caller, sop_class, identifier)
-        self._folder = folder
-        self.received: list[Path] = []
-        self.kept: list[Path] = []
+        self._inquiry = Inquiry(caller, sop_class, identifier)
+        self.files = FetchedFiles(folder)
 
     def __iter__(self) -> Iterator[SubOperations]:
-        """Yield the counts of each response; behind the last, *failure* is known."""
-        contexts = [build_context(uid, list(USUAL_SYNTAXES)) for uid in USUAL_STORAGE]
-        roles = [build_role(uid, scp_role=True) for uid in USUAL_STORAGE]
-        with _temporary_files_in(self._folder):
+        """Yield the counts of each response; behind the last, *failure* is known.
+
+        Raises:
+            FileError: the folder cannot be made, or not be written to.
+        """
+        with self.files:
+            try:
+                contexts = contexts_for(self._inquiry.kinds())
+            except Failed as failed:
+                self.failure = self._words(failed, self._inquiry.local_address)
+                return
+            if self.is_cancelled:
+                return
+            sop_classes = dict.fromkeys(str(context.abstract_syntax) for context in contexts)
             for status, _ in self._pending(
                 lambda association: association.send_c_get(self._identifier, self._sop_class, msg_id=MESSAGE_ID),
                 contexts,
-                roles,
+                [build_role(uid, scp_role=True) for uid in sop_classes],
                 [(evt.EVT_C_STORE, self._on_object)],
             ):
                 self._count(status)
                 yield self.counts
 
+    def cancel(self) -> None:
+        """Ask the peer to stop, whatever it was asked last; from another thread."""
+        super().cancel()
+        self._inquiry.cancel()
+
     def _on_object(self, event: Any) -> int:
-        """Give the file that pynetdicom has written its name: an object is there whole, or not at all."""
+        """Keep what pynetdicom has written; what is acknowledged is on the disk."""
         uid = str(event.request.AffectedSOPInstanceUID)
         if not is_uid(uid):  # it becomes a name
             return _INVALID
-        path = self._folder / f"{uid}.dcm"
         try:
-            if path.exists() and not filecmp.cmp(event.dataset_path, path, shallow=False):
-                self.kept.append(path)
-                return _DUPLICATE
-            event.dataset_path.replace(path)
+            return SUCCESS if self.files.take(event.dataset_path, uid) else _DUPLICATE
         except OSError:
             return _OUT_OF_RESOURCES
-        self.received.append(path)
-        return SUCCESS
-
-
-@contextmanager
-def _temporary_files_in(folder: Path) -> Iterator[None]:
-    """Have pynetdicom write what it receives beside where it shall go, and leave nothing of it."""
-    before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".incoming-") as place:
-        tempfile.tempdir = place
-        try:
-            yield
-        finally:
-            tempfile.tempdir = before

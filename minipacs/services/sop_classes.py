@@ -74,5 +74,6 @@ USUAL_SYNTAXES = (
     str(JPEG2000Lossless),
     str(JPEG2000),
     str(RLELossless),
+    str(ExplicitVRBigEndian),
 )
 """UIDs of what images are usually kept in; of each class, as many as do not make a request too long for some peers."""

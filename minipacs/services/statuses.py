@@ -14,6 +14,8 @@ from minipacs.echo_result import Outcome
 from minipacs.recognition import Failed
 
 SUCCESS, CANCELLED, SUB_OPERATIONS_FAILED = 0x0000, 0xFE00, 0xB000
+NO_SUB_OPERATIONS = 0xA702
+"""Out of resources, unable to perform sub-operations: what DCMTK says where it could not send (PS3.4 §C.4.2.1.5)."""
 _DESTINATION_UNKNOWN = 0xA801
 
 _NAMES = {

@@ -1,0 +1,92 @@
+"""The files of a C-GET: each is whole and on the disk under its name, or is not there at all."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import tempfile
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+from minipacs.errors import FileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+_ALL = 0o666  # less what the umask takes: a file like any that its user makes
+
+
+class FetchedFiles:
+    """What comes during a ``with`` block, in which pynetdicom writes beside where it shall go.
+
+    Args:
+        folder: where they go; made where it is not there, and taken away again where nothing came.
+
+    Attributes:
+        received: the files that are here.
+        kept: files of that name that were there, are otherwise, and stay.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.received: list[Path] = []
+        self.kept: list[Path] = []
+
+    def __enter__(self) -> Self:
+        """Make the folder, and a place in it for what is not whole yet.
+
+        Raises:
+            FileError: it cannot be made, or not be written to.
+        """
+        self._is_ours = not self._folder.exists()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._place = tempfile.TemporaryDirectory(dir=self._folder, prefix=".incoming-")
+        except OSError as error:
+            rule = f"must be one that can be written to, not so: {error.strerror or error}"
+            raise FileError([f"{self._folder}: folder: {rule}"]) from None
+        umask = os.umask(0)
+        os.umask(umask)
+        self._mode = _ALL & ~umask
+        self._before, tempfile.tempdir = tempfile.tempdir, self._place.name
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave nothing that is not whole."""
+        tempfile.tempdir = self._before
+        self._place.cleanup()
+        if self._is_ours:
+            with suppress(OSError):  # it is not empty when something came
+                self._folder.rmdir()
+
+    def take(self, file: Path, sop_instance: str) -> bool:
+        """Give a whole file its name; return whether the object is here, and not another one in its place.
+
+        Args:
+            file: in the place for what is not whole yet.
+            sop_instance: UID of the object, which is a valid one: it becomes the name.
+
+        Raises:
+            OSError: it cannot be written to the disk.
+        """
+        path = self._folder / f"{sop_instance}.dcm"
+        if path.exists() and not filecmp.cmp(file, path, shallow=False):
+            self.kept.append(path)
+            return False
+        file.chmod(self._mode)
+        _write_to_disk(file)
+        file.replace(path)
+        _write_to_disk(self._folder)  # the name, which a loss of power may else take back (fsync(2))
+        self.received.append(path)
+        return True
+
+
+def _write_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
