@@ -549,7 +549,7 @@ def test_a_name_that_cannot_be_called_is_refused(arguments: str, error: str, fol
 def test_without_peers_a_name_or_all_says_how_to_begin(text: str | None, tmp_path: Path) -> None:
     if text is not None:
         save(tmp_path, text)
-    how = "it has ws" if text else ("it has no peers: minipacs peers add NAME TITLE@HOST:PORT, or echo TITLE@HOST:PORT")
+    how = "it has ws" if text else ("it has no peers: minipacs peers add NAME TITLE@HOST:PORT, or call TITLE@HOST:PORT")
     assert_fails(minipacs(tmp_path, "echo", "x"), 2, f"minipacs: no peer is called x in conf/peers.toml; {how}")
     done = minipacs(tmp_path, "echo", "--all")
     assert_fails(done, 2, "minipacs: conf/peers.toml has no peer with a host and a port")

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom import config, dcmread
-from pydicom.dataelem import DataElement
+from pydicom import dcmread
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 from pynetdicom import build_context, evt
 
@@ -26,7 +25,7 @@ from .peers.ports import free_port
 from .peers.process import running
 from .peers.required import required
 from .peers.scp import answering, contexts, storing
-from .test_service_rows import CT, IMAGES, large
+from .test_service_rows import CT, IMAGES, dicomdir, large
 
 FILES = sorted(IMAGES.glob("*.dcm"))
 DCMMKDIR = "/usr/bin/dcmmkdir"
@@ -148,27 +147,66 @@ def test_a_folder_without_images_stores_nothing_and_exits_1(tmp_path: Path) -> N
     with answering(storing(0)) as peer:
         assert run(tmp_path, peer, tmp_path / "folder") == (
             1,
-            "0 of 0 objects stored, 1 file skipped: no DICOM\n",
+            "nothing to store: no DICOM file is there, 1 file skipped: no DICOM\n",
             "",
         )
 
 
-@required(DCMMKDIR)
-def test_a_dicomdir_leads_nowhere_but_below_its_folder(tmp_path: Path) -> None:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    shutil.copy(CT, folder / "IMG1")
-    subprocess.run([DCMMKDIR, "--general-purpose", "IMG1"], cwd=folder, check=True, capture_output=True, timeout=30)
-    directory = dcmread(folder / "DICOMDIR")
-    for record in directory.DirectoryRecordSequence:
-        if "ReferencedFileID" in record:
-            record[0x00041500] = DataElement(0x00041500, "CS", ["..", "SECRET"], validation_mode=config.IGNORE)
-    directory.save_as(folder / "DICOMDIR")
+def test_what_a_dicomdir_lists_in_vain_fails_by_its_name_and_the_rest_is_stored(tmp_path: Path) -> None:
     (tmp_path / "SECRET").write_bytes(CT.read_bytes())
+    disc = tmp_path / "disc"
+    listed = [["A", "IMG1"], ["A", "IMG2"], ["..", "SECRET"], [str(tmp_path), "SECRET"], ["LINK"], ["NOTE"], ["N\0E"]]
+    directory = dicomdir(disc, *listed)
+    (disc / "A").mkdir()
+    shutil.copy(CT, disc / "A" / "IMG1")
+    (disc / "LINK").symlink_to(tmp_path / "SECRET")
+    (disc / "NOTE").write_text("no DICOM")
     with answering(storing(0)) as peer:
-        code, _, err = run(tmp_path, peer, folder / "DICOMDIR")
-    assert code == 2
-    assert "ReferencedFileID: must be below its folder, not " in err
+        code, objects, summary = run_json(tmp_path, peer, directory)
+        _, out, _ = run(tmp_path, peer, directory)
+    assert (code, summary["stored"], summary["failed"]) == (1, 1, 6)
+    assert {each["path"]: each["code"] for each in objects} == {
+        f"{disc}/A/IMG1": None,
+        f"{disc}/A/IMG2": "store.listed",
+        f"{disc}/../SECRET": "store.outside",
+        f"{tmp_path}/SECRET": "store.outside",
+        f"{disc}/LINK": "store.outside",
+        f"{disc}/NOTE": "store.listed",
+        f"{disc}/N\ufffdE": "store.listed",
+    }
+    assert f"{disc}/A/IMG2: failed: the DICOMDIR lists the file, and it is not there [store.listed]\nfix: " in out
+    assert f"{disc}/NOTE: failed: the DICOMDIR lists the file, and it is no image with file meta information" in out
+
+
+def test_nothing_outside_the_folder_of_a_dicomdir_is_opened(tmp_path: Path) -> None:
+    """Whoever opens a pipe waits until somebody writes."""
+    os.mkfifo(tmp_path / "PIPE")
+    directory = dicomdir(tmp_path / "disc", ["..", "PIPE"])
+    with answering(storing(0)) as peer:
+        code, (failed,), _ = run_json(tmp_path, peer, directory)
+    assert (code, failed["code"]) == (1, "store.outside")
+
+
+def test_a_disc_whose_names_are_shown_in_small_letters_is_read(tmp_path: Path) -> None:
+    directory = dicomdir(tmp_path / "disc", ["IMAGES", "IMG1"])
+    (tmp_path / "disc" / "images").mkdir()
+    shutil.copy(CT, tmp_path / "disc" / "images" / "img1")
+    with answering(storing(0)) as peer:
+        code, (stored,), _ = run_json(tmp_path, peer, directory)
+    assert (code, stored["path"]) == (0, f"{tmp_path}/disc/images/img1")
+
+
+def test_a_file_in_a_folder_that_cannot_be_read_fails_and_the_others_are_stored(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    shutil.copy(CT, folder)
+    (folder / "broken").symlink_to("/proc/self/mem")  # a file, and an error to whoever reads it at its beginning
+    with answering(storing(0)) as peer:
+        code, objects, summary = run_json(tmp_path, peer, folder)
+    assert (code, summary["stored"], summary["failed"]) == (1, 1, 1)
+    assert [each["reason"] for each in objects if each["outcome"] == "failed"] == [
+        "the file cannot be read: Input/output error"
+    ]
 
 
 # --- transfer syntaxes ------------------------------------------------------------------------------------------------

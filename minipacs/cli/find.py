@@ -68,8 +68,9 @@ def command(
                 matches.append(match)
     if matches:
         click.echo(as_table(matches, tags))
-    if not is_json and find.failure is None:
-        click.echo(f"{len(matches)} {'match' if len(matches) == 1 else 'matches'}", err=True)
+    if not is_json and (find.is_cancelled or find.failure is None):
+        end = ", cancelled" if find.is_cancelled else ""
+        click.echo(f"{len(matches)} {'match' if len(matches) == 1 else 'matches'}{end}", err=True)
     if find.is_cancelled:
         return INTERRUPTED
     if find.failure is not None:

@@ -118,6 +118,6 @@ def _nearest(name: str, table: Iterable[str]) -> str:
 
     names = list(table)
     if not names:
-        return "; it has no peers: minipacs peers add NAME TITLE@HOST:PORT, or echo TITLE@HOST:PORT"
+        return "; it has no peers: minipacs peers add NAME TITLE@HOST:PORT, or call TITLE@HOST:PORT"
     nearest = get_close_matches(name, names, n=1, cutoff=0.5)
     return f"; did you mean {nearest[0]}?" if nearest else f"; it has {', '.join(sorted(names)[:10])}"

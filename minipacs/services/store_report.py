@@ -57,14 +57,14 @@ class Counts:
     def as_text(self, seconds: float) -> str:
         """Return all in a line; *seconds* is what it took."""
         objects = "1 object" if self._objects == 1 else f"{self._objects} objects"
-        parts = [f"{self._stored} of {objects} stored"]
+        parts = [f"{self._stored} of {objects} stored" if self._objects else "nothing to store: no DICOM file is there"]
         if self._stored:
             rate = f"{self._stored / seconds:.0f} a second, {self._bytes / seconds / 1e6:.1f} MB/s"
             parts[0] += f" in {seconds:.2f} s ({rate})"
         for count, words in (
             (self._outcomes[ObjectOutcome.WARNED], "with a warning"),
             (self._outcomes[ObjectOutcome.FAILED], "failed"),
-            (self._objects - self.done, "not tried"),
+            (self._objects - self.done, "without an answer"),  # Ctrl-C
             (self._skipped, "files skipped: no DICOM" if self._skipped != 1 else "file skipped: no DICOM"),
         ):
             if count:
@@ -99,10 +99,10 @@ def as_json(result: ObjectResult) -> str:
     return json_of(
         {
             "path": _path(result),
-            "sop_class_uid": file.sop_class,
+            "sop_class_uid": file.sop_class or None,
             "sop_class": uid_name(file.sop_class) or None,
-            "sop_instance_uid": file.sop_instance,
-            "transfer_syntax_uid": file.transfer_syntax,
+            "sop_instance_uid": file.sop_instance or None,
+            "transfer_syntax_uid": file.transfer_syntax or None,
             "sent_as": result.sent_as or None,
             "outcome": result.outcome,
             "status": None if result.status is None else f"0x{result.status:04X}",

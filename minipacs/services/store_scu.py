@@ -15,7 +15,7 @@ from pydicom import dcmread
 
 from minipacs.echo_result import Outcome
 from minipacs.recognition import Failed
-from minipacs.services.calling import Calling
+from minipacs.services.calling import GONE, Calling
 from minipacs.services.statuses import SUCCESS, failure, is_stored
 from minipacs.services.store_plan import loads, syntaxes_for
 
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from minipacs.services.caller import Caller
-    from minipacs.services.image_files import ImageFile
+    from minipacs.services.image_files import Fault, ImageFile
     from minipacs.services.store_plan import Load
 
 _MOST_LOST = 3  # associations one after the other that end before an object is answered
-_GONE = frozenset({Outcome.UNREACHABLE, Outcome.NO_ASSOCIATION, Outcome.REJECTED})
 _STOPPING = 2.0  # seconds
 
 
@@ -77,8 +76,9 @@ def store(files: Sequence[ImageFile], caller: Caller, jobs: int = 1) -> Iterator
         jobs: associations side by side, at most.
     """
     errand = _Errand(caller)
+    yield from (errand.cannot(file, file.fault) for file in files if file.fault)
     try:
-        for load in loads(files):
+        for load in loads(file for file in files if not file.fault):
             yield from errand.run(load, jobs)
     finally:
         errand.stop()
@@ -117,8 +117,12 @@ class _Errand:
         while waiting:  # nobody is left to send them
             assert self._gone is not None
             yield replace(self._failed(waiting.popleft(), *self._gone), is_tried=False)
-        if self._gone is not None and self._gone[0].outcome not in _GONE:
+        if self._gone is not None and self._gone[0].outcome not in GONE:
             self._gone = None
+
+    def cannot(self, file: ImageFile, fault: Fault) -> ObjectResult:
+        """Return the result for a file that cannot be sent to anybody."""
+        return self._failed(file, Failed(Outcome.FAILURE, fault.code, fault.detail), "")
 
     def stop(self) -> None:
         """End what is under way, now."""
@@ -141,7 +145,7 @@ class _Errand:
                         lost = self._send_all(calling, waiting, lost)
                 except Failed as failed:
                     self._gone = failed, calling.local_address
-                    if failed.outcome in _GONE:
+                    if failed.outcome in GONE:
                         return
                     lost += 1
                 finally:
