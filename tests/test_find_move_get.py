@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom import config, dcmread
-from pydicom.dataelem import DataElement
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pynetdicom import evt
 
@@ -237,40 +236,6 @@ def test_a_study_is_fetched_byte_for_byte(peer: Peer, tmp_path: Path) -> None:
     assert set(received) == {f"{uid}.dcm" for uid in SLICES}
     sent = dcmread(CT)
     assert dcmread(received[f"{sent.SOPInstanceUID}.dcm"]).PixelData == sent.PixelData
-
-
-def test_a_compressed_image_is_fetched(orthanc: Peer, tmp_path: Path) -> None:
-    """In what transfer syntax is the choice of the peer, which of those that we take it offers."""
-    code, (result,) = run_json(tmp_path, "get", orthanc, "PatientID=PHANTOM-MR", "--output", "out")
-    assert (code, result["completed"], len(result["files"])) == (0, 1, 1)
-    fetched, sent = dcmread(tmp_path / result["files"][0]), dcmread(RLE)
-    assert (fetched.pixel_array == sent.pixel_array).all()
-
-
-def test_what_is_there_and_is_otherwise_stays(orthanc: Peer, tmp_path: Path) -> None:
-    uid = dcmread(RLE).SOPInstanceUID
-    kept = tmp_path / f"{uid}.dcm"
-    kept.write_bytes(b"mine")
-    code, out, _ = run(tmp_path, "get", orthanc, "PatientID=PHANTOM-MR", "--output", ".")
-    assert code == 1
-    assert out.startswith(f"{uid}.dcm: was there, is otherwise, and stays\n")
-    assert kept.read_bytes() == b"mine"
-    assert list(tmp_path.iterdir()) == [kept]
-
-
-def test_fetching_twice_is_no_failure(orthanc: Peer, tmp_path: Path) -> None:
-    for _ in range(2):
-        assert run(tmp_path, "get", orthanc, "PatientID=PHANTOM-MR", "--output", "out")[0] == 0
-
-
-@pytest.mark.parametrize("uid", ["../../evil", "1.2.\x00.3", "9" * 65, "1..2", "01.2"])
-def test_a_uid_that_is_none_makes_no_file(uid: str, tmp_path: Path) -> None:
-    image = dcmread(CT)
-    image[0x00080018] = DataElement(0x00080018, "UI", uid, validation_mode=config.IGNORE)
-    with answering([(evt.EVT_C_GET, lambda _: iter([1, (0xFF00, image)]))]) as peer:
-        code, _ = run_json(tmp_path, "get", peer, f"StudyInstanceUID={STUDY}", "--output", "out")
-    assert code == 1
-    assert list(tmp_path.rglob("*")) == []
 
 
 # --- cancel -----------------------------------------------------------------------------------------------------------

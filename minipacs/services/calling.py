@@ -246,7 +246,9 @@ class Calling:
             self._stray = f"{answered}, not to {self._message_id}"
 
     def _on_transition(self, event: Any) -> None:
-        self._is_invalid = self._is_invalid or event.fsm_event == "Evt19"
+        if event.fsm_event == "Evt19":
+            self._is_invalid = True
+            self._association.dimse.msg_queue.put((None, None))  # to whoever waits for what is never going to come
 
     def _refusal(self) -> Failed:
         """Name the cause of a request that was not accepted, by what came in its place."""

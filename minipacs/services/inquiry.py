@@ -91,7 +91,7 @@ class Inquiry:
         kinds: dict[str, frozenset[str]] = {}
         for study in studies:
             above = self._given | _unique_keys(study, Level.PATIENT, Level.STUDY)
-            for series in self._matches(Level.SERIES, above):
+            for series in [*self._matches(Level.SERIES, above)]:  # one query at a time
                 of_series = self._of_images(above | _unique_keys(series, Level.SERIES))
                 if not of_series:  # who does not tell it of one does not tell it of the others
                     return {}
@@ -102,11 +102,9 @@ class Inquiry:
     def _of_images(self, above: Mapping[str, str]) -> Kinds:
         kinds: dict[str, frozenset[str]] = {}
         for image in self._matches(Level.IMAGE, above, _SOP_CLASS, _SYNTAXES):
-            sop_class = next(iter(_uids(image, _SOP_CLASS)), None)
-            if sop_class is None:
-                return {}
+            sop_class = next(iter(_uids(image, _SOP_CLASS)), "")  # empty where it is not told
             kinds[sop_class] = _with(kinds.get(sop_class), _uids(image, _SYNTAXES))
-        return kinds
+        return kinds if "" not in kinds else {}
 
     def _matches(self, level: Level, above: Mapping[str, str], *wanted: str) -> Iterator[Dataset]:
         """Ask once, and yield the matches.

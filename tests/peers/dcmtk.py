@@ -59,8 +59,13 @@ def storescp(
 
 
 @contextmanager
-def dcmqrscp(folder: Path, *, ae_title: str, hosts: Mapping[str, tuple[str, int]]) -> Iterator[StoreSCP]:
-    """A dcmqrscp that stores in `folder`/database, and moves to these hosts: AE title → address and port."""
+def dcmqrscp(
+    folder: Path, *, ae_title: str, hosts: Mapping[str, tuple[str, int]], args: Sequence[str] = ()
+) -> Iterator[StoreSCP]:
+    """A dcmqrscp that stores in `folder`/database, and moves to these hosts: AE title → address and port.
+
+    `args` are further options of it.
+    """
     port = free_port()
     database = folder / "database"
     database.mkdir(parents=True)
@@ -84,6 +89,6 @@ def dcmqrscp(folder: Path, *, ae_title: str, hosts: Mapping[str, tuple[str, int]
             ]
         )
     )
-    command = [DCMQRSCP, "--config", str(config)]
+    command = [DCMQRSCP, *args, "--config", str(config)]
     with running(command, log=folder / "dcmqrscp.log", ready=lambda child: listens(child.pid, port)) as child:
         yield StoreSCP(ae_title, port, database, child)
