@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
@@ -13,8 +12,8 @@ from msgspec import Struct
 
 from minipacs.association_record import AssociationOutcome, AssociationRecord, shown_size, use_as_text
 from minipacs.diagnosis import Diagnosis, diagnose
-from minipacs.errors import ControlError, OrthancError
 from minipacs.escape import escape
+from minipacs.image_remains import Remains
 from minipacs.inbound_leg import words_of
 from minipacs.leg import Leg, Standing, leg_of, since, skipped
 from minipacs.names import uid_name
@@ -45,7 +44,6 @@ _SHARE = 2  # of the time that is left, what one answer may take: the half
 _INDEXING = 3.0  # seconds in which a peer that lists what it has stored a little later has listed it
 _AGAIN = 0.25  # seconds between two queries for it
 _GRACE = 1.5  # seconds in which what the peer has sent, or why it could not, is told by our node
-_LATE = 1.0  # seconds in which what was interrupted may still come about
 _LOOK = 0.05  # seconds between two looks
 _STUDY_ROOT = 1
 
@@ -88,14 +86,14 @@ class ImageTrip:
         self._told = told
         self._cleanup = cleanup
         self._called = trip.caller.peer.ae_title
-        self._is_sent = self._is_answered = False
-        self._moved_to: Path | None = None
 
     def __enter__(self) -> Self:
         """Make the image. Where it can be taken away, it has UIDs of its own; else it is the same one each time."""
+        trip = self._trip
         self._folder = TemporaryDirectory(prefix="minipacs-")
-        self._sample = sample_in(Path(self._folder.name), is_new=self._trip.orthanc is not None)
+        self._sample = sample_in(Path(self._folder.name), is_new=trip.orthanc is not None)
         self._uid = self._sample.file.sop_instance
+        self._remains = Remains(self._sample, self._called, trip.orthanc, trip.node, self._told, self._cleanup)
         return self
 
     def __exit__(
@@ -103,14 +101,7 @@ class ImageTrip:
     ) -> None:
         """Take away what is left, here and there."""
         try:
-            self._forget(_LATE if kind is not None else 0.0)
-            if self._is_sent and self._trip.orthanc is not None:
-                self._take_away(self._trip.orthanc)
-        except KeyboardInterrupt:  # the first, for whoever runs us ignores another
-            self._forget(_LATE)
-            if self._trip.orthanc is not None:
-                self._take_away(self._trip.orthanc)
-            raise
+            self._remains.clear(is_interrupted=kind is not None)
         finally:
             self._folder.cleanup()
 
@@ -128,16 +119,16 @@ class ImageTrip:
             yield skipped("compare", "nothing came back")
         else:
             yield self._compare()
-        yield self._remove()
+        yield self._remains.leg()
 
     # --- the legs -----------------------------------------------------------------------------------------------------
 
     def _store(self) -> Leg:
         started = perf_counter()
         file = self._sample.file
-        self._is_sent = True
+        self._remains.is_sent = True
         (result,) = store([file], self._caller())
-        self._is_answered = result.status is not None
+        self._remains.is_answered = result.status is not None
         if result.outcome is ObjectOutcome.FAILED:
             words = Diagnosis(result.code, result.reason, result.fix)
             return leg_of("store", ImageOutcome.REFUSED, Standing.FAILED, words, since(started))
@@ -172,7 +163,7 @@ class ImageTrip:
         place = place_of(node.storage, self._uid)
         was_there = place.exists()
         self._trip.arrivals.pass_over()
-        self._moved_to = None if was_there else place  # what was there came otherwise, and stays
+        self._remains.moved_to = None if was_there else place  # what was there came otherwise, and stays
         move = Move(self._caller(), MOVE[_STUDY_ROOT], retrieval(self._sample.keys, Level.IMAGE), title)
         for _ in move:
             if monotonic() > self._trip.caller.deadline.at:
@@ -199,24 +190,6 @@ class ImageTrip:
         standing = Standing.WARNED if found.has_same_values else Standing.FAILED
         words = diagnose(row, called=self._called, detail=detail)
         return leg_of("compare", outcome, standing, words, since(started))
-
-    def _remove(self) -> Leg:
-        started = perf_counter()
-        orthanc, patient = self._trip.orthanc, self._sample.patient
-        if orthanc is None:
-            where = f"it stays at {self._called}, the same one each time: Patient ID {patient}"
-            return skipped("remove", f"there is no REST API to take it away by: {where}")
-        orthanc.deadline = self._cleanup()
-        try:
-            count, why = orthanc.remove_object(self._uid), f"{orthanc.url} has it not"
-        except OrthancError as error:
-            count, why = 0, str(error)
-        self._is_sent = False
-        if count:
-            words = Diagnosis("", f"{orthanc.url} has it no longer", "")
-            return leg_of("remove", ImageOutcome.REMOVED, Standing.PASSED, words, since(started))
-        words = diagnose("image.left", called=self._called, detail=why, patient=patient)
-        return leg_of("remove", ImageOutcome.LEFT, Standing.FAILED, words, since(started))
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -266,31 +239,6 @@ class ImageTrip:
             is_unknown = failure.code == "move.destination"
             return ImageOutcome.UNLISTED if is_unknown else ImageOutcome.NOT_ARRIVED, failure
         return ImageOutcome.NOT_ARRIVED, diagnose("image.elsewhere", **facts)
-
-    def _take_away(self, orthanc: Orthanc) -> None:
-        """Take it away after all: the legs did not come to their end, or failed; what was on its way may still come."""
-        orthanc.deadline = self._cleanup()
-        end = monotonic() + (0.0 if self._is_answered else _LATE)
-        try:
-            while not (count := orthanc.remove_object(self._uid)) and monotonic() < end:
-                Event().wait(_LOOK)
-        except OrthancError as error:
-            words = diagnose("image.left", called=self._called, detail=str(error), patient=self._sample.patient)
-            self._told(f"{words.reason}; fix: {words.fix}")
-            return
-        self._is_sent = False
-        if count:
-            self._told(f"{orthanc.url}: the image is taken away again")
-
-    def _forget(self, late: float) -> None:
-        """Remove it from what our node keeps; within *late* seconds, what was on its way may still come."""
-        end = monotonic() + late
-        while self._moved_to is not None and not self._moved_to.exists() and monotonic() < end:
-            Event().wait(_LOOK)
-        if self._moved_to is not None:
-            with suppress(ControlError, OSError):
-                self._trip.node.forget(self._uid)
-            self._moved_to = None
 
 
 def all_skipped(why: str) -> Iterator[Leg]:

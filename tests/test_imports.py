@@ -116,10 +116,11 @@ ARROWS = {
     "flood_log": "flood",
     "handover": "peers wire.associate wire.items",
     "image_legs": (
-        "association_record bounded diagnosis errors escape inbound inbound_leg leg names orthanc outbound_legs "
-        "services.caller services.find_scu services.keys services.object_files services.retrieve_scu "
+        "association_record bounded diagnosis escape image_remains inbound inbound_leg leg names orthanc "
+        "outbound_legs services.caller services.find_scu services.keys services.object_files services.retrieve_scu "
         "services.sample_image services.sop_classes services.store_scu verdict"
     ),
+    "image_remains": "bounded diagnosis errors inbound leg orthanc services.sample_image verdict",
     "inbound": "association_record control_client errors peers reload scp services.node_services settings tls",
     "inbound_leg": "association_record bounded diagnosis errors inbound leg orthanc peers registration scu verdict",
     "key_privacy": "errors",
