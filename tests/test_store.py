@@ -305,6 +305,25 @@ def test_statuses_are_told_by_their_names_and_warnings_count_as_stored(tmp_path:
     assert ", 1 with a warning, 1 failed, " in summary
 
 
+def test_so_many_failures_that_they_scroll_away_are_told_once_more_at_the_end(tmp_path: Path) -> None:
+    for number in range(25):
+        dataset = dcmread(CT)
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        dataset.save_as(tmp_path / f"{number:02}.dcm")
+    with answering(storing(0xA900, 0xB000, 0xA700)) as peer:
+        code, out, _ = run(tmp_path, peer, tmp_path)
+    *_, mismatch, fix, warning, full, room, summary = out.splitlines()
+    assert code == 1
+    assert sum(": failed: " in line for line in out.splitlines()) == 24
+    assert mismatch.startswith("1 × PYNETDICOM refuses the object, status 0xA900, ")
+    assert fix.startswith("fix: see which attributes PYNETDICOM misses: ")
+    assert warning.startswith("1 × PYNETDICOM stored the object, with a warning: ")
+    assert full.startswith("23 × PYNETDICOM answers the C-STORE with status 0xA700, ")
+    assert full.endswith(" [status.out-of-resources]")
+    assert room == "fix: see on PYNETDICOM whether its disk is full, or a limit of it is reached"
+    assert summary.startswith("1 of 25 objects stored in ")
+
+
 def test_warnings_alone_exit_0(tmp_path: Path) -> None:
     with answering(storing(0xB000)) as peer:
         code, objects, summary = run_json(tmp_path, peer, CT)

@@ -55,6 +55,8 @@ def command(paths: tuple[Path, ...], jobs: int, caller: Caller, is_json: bool, s
                 bar.at(counts.done, len(files))
     finally:
         seconds = perf_counter() - started
+        for line in [] if is_json else counts.recap():
+            click.echo(line)
         click.echo(counts.as_json(seconds) if is_json else counts.as_text(seconds))
     return OK if counts.is_success else FAILED
 
@@ -69,4 +71,5 @@ def _show(result: ObjectResult, bar: Bar, counts: object, is_json: bool) -> None
         click.echo(as_json(result))
     elif result.reason and (result.is_tried or counts.is_new(result.reason)):
         bar.clear()
+        counts.told(result)
         click.echo(as_text(result, with_fix=counts.is_new(result.fix)))

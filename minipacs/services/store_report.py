@@ -12,6 +12,8 @@ from minipacs.services.store_scu import ObjectOutcome
 if TYPE_CHECKING:
     from minipacs.services.store_scu import ObjectResult
 
+_SCREEN = 20  # lines
+
 
 class Counts:
     """How many objects came to what.
@@ -27,6 +29,7 @@ class Counts:
         self._outcomes = dict.fromkeys(ObjectOutcome, 0)
         self._bytes = 0
         self._said: set[str] = set()
+        self._causes: dict[str, tuple[ObjectResult, int]] = {}
 
     def add(self, result: ObjectResult) -> None:
         """Count one."""
@@ -39,6 +42,18 @@ class Counts:
         is_new = bool(words) and words not in self._said
         self._said.add(words)
         return is_new
+
+    def told(self, result: ObjectResult) -> None:
+        """Note that something was said of it."""
+        first, count = self._causes.get(result.code, (result, 0))
+        self._causes[result.code] = first, count + 1
+
+    def recap(self) -> list[str]:
+        """Return what was said, each cause once, where it was so much that it is out of sight by now."""
+        if sum(count for _, count in self._causes.values()) <= _SCREEN:
+            return []
+        lines = ((f"{count} × {first.reason} [{first.code}]", first.fix) for first, count in self._causes.values())
+        return [line for reason, fix in lines for line in (reason, f"fix: {fix}" if fix else "") if line]
 
     @property
     def done(self) -> int:
