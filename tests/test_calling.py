@@ -18,6 +18,7 @@ from minipacs.tls import client_context, server_context
 from . import fakes, test_scu
 from .certificates import Authority
 from .fakes import faking
+from .test_port_look import http_server
 from .test_tls_scu import by_tls
 
 TIMEOUT = 0.5
@@ -65,6 +66,15 @@ def test_no_thread_and_no_file_is_left_of_a_call() -> None:
         for _ in range(10):
             failure(calls(fake.peer))
         assert (test_scu.open_files(), threading.active_count()) == before
+
+
+def test_a_port_that_says_nothing_is_looked_at_once_as_by_an_echo() -> None:
+    """An HTTP server waits for the end of a line that does not come."""
+    with http_server() as port:
+        told = failure(calls(Peer("", "ANY", "127.0.0.1", port)))
+        same = echo(Peer("", "ANY", "127.0.0.1", port), timeout=TIMEOUT)
+    assert same.observations == (f"port {port} speaks HTTP/1.0",)
+    assert told == Diagnosis("no-association.silence", f"{same.reason}; observed: {same.observations[0]}", same.fix)
 
 
 # --- by TLS ----------------------------------------------------------------------------------------------------------

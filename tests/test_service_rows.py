@@ -344,5 +344,30 @@ def test_each_row_is_told_of_a_peer_that_fails_in_just_that_way(code: str, tmp_p
         assert run_there(tmp_path) == Diagnosis(code, reason.replace("FOLDER", str(tmp_path)), fix)
 
 
+@pytest.mark.parametrize("name", ["C-FIND", "C-MOVE", "C-GET"])
+def test_a_response_to_another_message_is_none_to_ours(name: str, tmp_path: Path) -> None:
+    asks: dict[str, Callable[[Peer], Diagnosis]] = {
+        "C-FIND": finds,
+        "C-MOVE": moves,
+        "C-GET": partial(gets, folder=tmp_path),
+    }
+    reason = f"FAKE answers the {name} by a response to message 7, not to 1, so that we aborted"
+    assert fake(fakes.answers_another(0), asks[name]) == Diagnosis("service.another-message", reason, BROKEN)
+
+
+@pytest.mark.parametrize("name", ["C-MOVE", "C-GET"])
+def test_what_dcmtk_says_where_it_could_not_send_is_told_as_that(name: str, tmp_path: Path) -> None:
+    """0xA702 is called out of resources (PS3.4 §C.4.2.1.5), and no disk is full."""
+    counts = ((0x1021, 0), (0x1022, 2), (0x1023, 0))
+    asks: dict[str, Callable[[Peer], Diagnosis]] = {"C-MOVE": moves, "C-GET": partial(gets, folder=tmp_path)}
+    told = fake(fakes.answers_status(0xA702, *counts), asks[name])
+    sent = (
+        "send 2 of 2 objects (status 0xA702) to MINIPACS"
+        if name == "C-MOVE"
+        else "send us 2 of 2 objects (status 0xA702)"
+    )
+    assert (told.code, told.reason) == (f"{name[2:].lower()}.failures", f"FAKE could not {sent}")
+
+
 def test_there_is_no_proof_without_a_row() -> None:
     assert {*PROOFS, *IN_A_FOLDER} == {row.code for row in SERVICES}
