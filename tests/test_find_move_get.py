@@ -149,6 +149,21 @@ def test_what_a_peer_sends_is_made_safe_and_names_stay_readable(tmp_path: Path) 
     assert read["PatientSex"] is None
 
 
+def test_columns_stand_below_each_other_whatever_the_script(tmp_path: Path) -> None:
+    """An ideogram takes two columns of a terminal, an accent that is a character of its own none."""
+    matches = []
+    for name in ("Smith^Ann", "模型^一", "Gro\u0308ße^U"):
+        match = Dataset()
+        match.SpecificCharacterSet = "ISO_IR 192"
+        match.PatientName, match.PatientID = name, "ID"
+        matches.append((0xFF00, match))
+    with answering([(evt.EVT_C_FIND, lambda _: iter(matches))]) as peer:
+        _, out, _ = run(tmp_path, "find", peer, "--level", "patient")
+    head, *rows = out.splitlines()
+    place = head.index("PatientID")
+    assert [row.index("ID") for row in rows] == [place, place - len("模型一"), place + 1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

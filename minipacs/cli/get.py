@@ -22,8 +22,9 @@ Examples:
   minipacs get orthanc SOPInstanceUID=1.2.5 --output .
 
 \b
-Each object becomes FOLDER/<SOP Instance UID>.dcm. What is there under that name and is otherwise stays.
-It needs nothing but the one association: no node of ours, no registration of our address.
+Each object becomes FOLDER/<SOP Instance UID>.dcm, as TARGET stores it: it is asked before, by C-FIND, what it has.
+A file is there when it is whole and on the disk. What is there under that name and is otherwise stays.
+They come over the association that is asked on: no node of ours, no registration of our address is needed.
 Exit code: 0 every object is here, 1 one is not or there was none, 2 usage or configuration, 130 Ctrl-C.
 """
 )

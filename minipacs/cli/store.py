@@ -28,7 +28,8 @@ Examples:
 
 \b
 Each image is sent as it is; an uncompressed one is written anew where the peer takes it only in another
-uncompressed transfer syntax. In folders, what is no DICOM is skipped and counted.
+uncompressed transfer syntax. In folders, what is no DICOM is skipped and counted. What a DICOMDIR lists and is
+not there, or lists outside of its folder, fails by its name.
 Exit code: 0 every object was stored (also with a warning), 1 one was not, 2 usage or configuration, 130 Ctrl-C.
 """
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from unicodedata import combining, east_asian_width
 
 from pydicom.datadict import keyword_for_tag
 
@@ -20,13 +21,24 @@ if TYPE_CHECKING:
 def as_table(matches: Sequence[Dataset], tags: Sequence[BaseTag]) -> str:
     """Return them in aligned columns, one for each of *tags*."""
     rows = [list(map(_name, tags)), *([_text(_value(match, tag)) for tag in tags] for match in matches)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    widths = [max(map(_cells, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(_padded, row, widths)).rstrip() for row in rows)
 
 
 def as_json(match: Dataset, tags: Sequence[BaseTag]) -> str:
     """Return a match as one JSON object by keyword; several values are an array, a sequence is one of objects."""
     return json_of({_name(tag): _value(match, tag) for tag in tags})
+
+
+def _cells(text: str) -> int:
+    """How many columns of a terminal it takes: an ideogram two, an accent of its own none (UAX #11)."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(letter) else 1 + (east_asian_width(letter) in "WF") for letter in text)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _cells(text))
 
 
 def _name(tag: BaseTag) -> str:

@@ -40,9 +40,6 @@ class Inquiry:
         caller: whom it asks, and how.
         sop_class: UID of the class of the information model by which the objects are going to be fetched.
         identifier: of the C-GET: which objects.
-
-    Attributes:
-        local_address: the IP address that we call from; empty before the connection is open.
     """
 
     def __init__(self, caller: Caller, sop_class: str, identifier: Dataset) -> None:
@@ -137,17 +134,21 @@ class Inquiry:
 
 
 def _unique_keys(match: Dataset, *levels: Level) -> dict[str, str]:
-    keys = {UNIQUE_KEYS[level]: match.get(UNIQUE_KEYS[level]) for level in levels}
-    return {keyword: str(value) for keyword, value in keys.items() if value}
+    keys = {UNIQUE_KEYS[level]: _text(match, UNIQUE_KEYS[level]) for level in levels}
+    return {keyword: value for keyword, value in keys.items() if value}
 
 
 def _uids(match: Dataset, keyword: str) -> frozenset[str]:
     """What is a UID of the values that a peer gave; whatever else there is, is none."""
+    return frozenset(filter(is_uid, _text(match, keyword).split("\\")))
+
+
+def _text(match: Dataset, keyword: str) -> str:
+    """The value that a peer gave; none where it cannot be read."""
     try:
-        values = text_of(match, tag_of(keyword), "UI").split("\\")
+        return text_of(match, tag_of(keyword), "LO" if keyword == UNIQUE_KEYS[Level.PATIENT] else "UI")
     except (LookupError, ValueError):
-        return frozenset()
-    return frozenset(filter(is_uid, values))
+        return ""
 
 
 def _with(known: frozenset[str] | None, more: frozenset[str]) -> frozenset[str]:
