@@ -116,8 +116,8 @@ ARROWS = {
     "flood_log": "flood",
     "handover": "peers wire.associate wire.items",
     "image_legs": (
-        "association_record bounded diagnosis escape image_remains inbound inbound_leg leg names orthanc "
-        "outbound_legs services.caller services.find_scu services.keys services.object_files services.retrieve_scu "
+        "association_record bounded diagnosis escape image_remains inbound inbound_leg leg names orthanc outbound_legs "
+        "services.caller services.find_scu services.keys services.object_files services.retrieve_scu "
         "services.sample_image services.sop_classes services.store_scu verdict"
     ),
     "image_remains": "bounded diagnosis errors inbound leg orthanc services.sample_image verdict",
@@ -181,6 +181,7 @@ ARROWS = {
     "services.destination": "certificate escape peers",
     "services.drawing": "",
     "services.extended_negotiation": "services.sop_classes",
+    "services.fetched_files": "errors",
     "services.find_report": "escape report",
     "services.find_scu": "services.operation services.statuses",
     "services.header": "escape services.attributes services.sequences services.texts",
@@ -189,6 +190,10 @@ ARROWS = {
     "services.index": (
         "services.attributes services.extended_negotiation services.header services.object_files services.query "
         "services.tables"
+    ),
+    "services.inquiry": (
+        "echo_result recognition rules services.caller services.calling services.keys services.sop_classes "
+        "services.statuses services.texts"
     ),
     "services.intake": "handover services.object_files",
     "services.keys": "services.sop_classes",
@@ -222,10 +227,11 @@ ARROWS = {
         "services.library services.object_files services.paced_sending services.query services.sub_operations "
         "services.texts"
     ),
+    "services.retrieve_plan": "services.calling services.inquiry services.sop_classes",
     "services.retrieve_report": "report services.retrieve_scu",
     "services.retrieve_scu": (
-        "diagnosis echo_result escape recognition rules services.caller services.operation services.sop_classes "
-        "services.statuses"
+        "diagnosis echo_result escape recognition rules services.caller services.fetched_files services.inquiry "
+        "services.operation services.retrieve_plan services.statuses"
     ),
     "services.sample_image": "association_record names services.image_files",
     "services.tables": "services.attributes services.matching services.moments",
