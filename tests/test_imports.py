@@ -169,11 +169,13 @@ ARROWS = {
     "scu": "ae_title call echo_callbacks echo_result peers settings tls wire.framing wire.items wire.verification",
     "services": "",
     "services.attributes": "",
+    "services.bell": "",
+    "services.buffered_socket": "",
     "services.caller": "call_words diagnosis peers recognition",
     "services.calling": (
-        "echo_result reach recognition requestor services.caller services.checkpoint services.library services.line "
-        "services.messages tls_recognition wire.associate wire.association wire.framing wire.indications wire.items "
-        "wire.pdu wire.verification"
+        "echo_result reach recognition requestor services.caller services.library services.line services.promptness "
+        "tls_recognition wire.associate wire.association wire.framing wire.indications wire.items wire.pdu "
+        "wire.verification"
     ),
     "services.checkpoint": "",
     "services.computed": "",
@@ -197,12 +199,14 @@ ARROWS = {
     ),
     "services.intake": "handover services.object_files",
     "services.keys": "services.sop_classes",
-    "services.library": "",
-    "services.line": "tcp wire.associate wire.association wire.indications",
+    "services.library": "services.buffered_socket services.promptness",
+    "services.line": (
+        "services.bell services.buffered_socket services.promptness tcp wire.associate wire.association "
+        "wire.indications"
+    ),
     "services.listing": "escape services.attributes services.matching services.query services.tables",
-    "services.low_descriptors": "",
     "services.matching": "services.moments",
-    "services.messages": "",
+    "services.messages": "services.bell",
     "services.moments": "",
     "services.negotiation": (
         "handover peers rules services.intake services.sop_classes wire.associate wire.items wire.verification"
@@ -218,6 +222,7 @@ ARROWS = {
     ),
     "services.paced_sending": "",
     "services.picture": "services.drawing services.shown",
+    "services.promptness": "services.bell services.checkpoint services.messages",
     "services.query": (
         "escape services.attributes services.computed services.extended_negotiation services.matching "
         "services.sequences services.tables services.texts"
@@ -237,8 +242,8 @@ ARROWS = {
     "services.tables": "services.attributes services.matching services.moments",
     "services.sequences": "escape services.attributes services.matching services.texts",
     "services.server": (
-        "handover peers services.counting services.intake services.library services.low_descriptors "
-        "services.negotiation services.object_files settings wire.associate wire.dimse wire.verification"
+        "handover peers services.counting services.intake services.library services.negotiation services.object_files "
+        "settings wire.associate wire.dimse wire.verification"
     ),
     "services.shown": "escape",
     "services.sop_classes": "wire.dimse",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydicom.uid import UID
 from pynetdicom import AE, evt
-from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu import A_ABORT_RQ, A_RELEASE_RQ
 from pynetdicom.pdu_primitives import MaximumLengthNotification
@@ -22,9 +21,8 @@ from minipacs.reach import look_behind, reach
 from minipacs.recognition import Failed, not_associated
 from minipacs.requestor import Requestor
 from minipacs.services import library  # noqa: F401 - how pynetdicom is to run
-from minipacs.services.checkpoint import Checkpoint
 from minipacs.services.line import Line, LineBroken, Outgoing
-from minipacs.services.messages import Messages
+from minipacs.services.promptness import PromptAssociation
 from minipacs.tls_recognition import closed_after_handshake
 from minipacs.wire.associate import AssociateRQ
 from minipacs.wire.association import Association as Engine
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pydicom.dataset import Dataset
+    from pynetdicom.association import Association
     from pynetdicom.presentation import PresentationContext
 
     from minipacs.services.caller import Caller
@@ -201,15 +200,13 @@ class Calling:
         engine.data_to_send()  # which pynetdicom sends in its place
         return engine
 
-    def _prepared(self, address: tuple[Any, ...]) -> Association:
+    def _prepared(self, address: tuple[Any, ...]) -> PromptAssociation:
         """As AE.associate() makes it, but for the connection."""
         entity = AE(self._caller.calling_ae_title)
         timeout = self._caller.timeout
         entity.acse_timeout = entity.dimse_timeout = timeout
         entity.network_timeout = None  # which would end it while the peer works on our request
-        association = Association(entity, "requestor")
-        association._reactor_checkpoint = Checkpoint()
-        association.dimse = self._messages = Messages(association)
+        association = PromptAssociation(entity, "requestor")
         association.acceptor.ae_title = self._caller.peer.ae_title
         association.acceptor.address_info = AddressInformation.from_tuple(address)
         requestor = association.requestor
@@ -269,8 +266,8 @@ class Calling:
             return Failed(Outcome.ABORTED, "service.aborted", codes=self._abort)
         if self._is_released:
             return Failed(Outcome.ABORTED, "service.released")
-        if self._messages.error is not None:
-            return Failed(Outcome.ABORTED, "get.unwritten", self._messages.error.strerror or "unknown error")
+        if self._association.dimse.error is not None:
+            return Failed(Outcome.ABORTED, "get.unwritten", self._association.dimse.error.strerror or "unknown error")
         if self._is_invalid or self._has_answer:  # which pynetdicom did not take for one
             return Failed(Outcome.ABORTED, "service.invalid")
         if isinstance(self._line.error, TimeoutError):

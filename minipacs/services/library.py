@@ -5,11 +5,12 @@ Whoever uses it beyond its names imports this module first.
 
 from __future__ import annotations
 
-import socket
-from contextlib import suppress
+from typing import Any
 
-from pynetdicom import _config
-from pynetdicom.transport import AssociationSocket
+from pynetdicom import _config, ae, association, transport
+
+from minipacs.services.buffered_socket import BufferedSocket
+from minipacs.services.promptness import PromptAssociation
 
 _config.STORE_SEND_CHUNKED_DATASET = True
 _config.STORE_RECV_CHUNKED_DATASET = True
@@ -18,14 +19,10 @@ _config.PASS_CONTEXTVARS = True  # to the threads of an association, from whoeve
 _config.LOG_REQUEST_IDENTIFIERS = False
 _config.LOG_RESPONSE_IDENTIFIERS = False
 
-
-def _shutdown_socket(self: AssociationSocket) -> None:
-    """Close it; pynetdicom's own leaves the descriptor open where the peer was quicker, until garbage is collected."""
-    sock = self.socket  # which another thread may forget meanwhile
-    if sock is not None:
-        with suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
-        sock.close()
-
-
-AssociationSocket._shutdown_socket = _shutdown_socket  # type: ignore[method-assign]
+# Of these two classes it makes all its associations: an AE those that it asks for, a server those that it is asked for.
+# There is no other way to have it make its own of another class.
+_where: Any
+for _where in (ae, association):
+    _where.Association = PromptAssociation
+for _where in (ae, transport):
+    _where.AssociationSocket = BufferedSocket

@@ -12,8 +12,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom.pdu_primitives import P_DATA
-from pynetdicom.transport import AssociationSocket
 
+from minipacs.services.bell import Ringing
+from minipacs.services.buffered_socket import BufferedSocket
 from minipacs.tcp import acknowledge_at_once
 from minipacs.wire.associate import AssociateAC
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
     from pynetdicom.transport import T_CONNECT
 
+    from minipacs.services.promptness import PromptAssociation
     from minipacs.wire.association import Association as Engine
     from minipacs.wire.indications import Indication
 
@@ -36,7 +38,7 @@ class LineBroken(Exception):
     """The connection was lost while we sent."""
 
 
-class Line(AssociationSocket):
+class Line(BufferedSocket):
     """An open connection, as pynetdicom wants it.
 
     Args:
@@ -61,7 +63,6 @@ class Line(AssociationSocket):
         self._connection = sock  # which pynetdicom forgets before it has closed it
         self._timeout = timeout
         self._engine: Engine | None = engine
-        self._received = bytearray()
         self._is_told = self._is_over = False
         self.answer: Indication | None = None
         self.error: OSError | None = None
@@ -76,7 +77,7 @@ class Line(AssociationSocket):
     @property
     def ready(self) -> bool:
         """Whether there is something to read, now that pynetdicom knows of the connection; then once of its end."""
-        return self._is_told and not self._is_over and (bool(self._received) or bool(super().ready))
+        return self._is_told and not self._is_over and super().ready
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Return so many bytes, or fewer when no more are to be had.
@@ -130,7 +131,7 @@ class Line(AssociationSocket):
     def send(self, bytestream: bytes) -> None:
         """Send them; when that fails, what the peer sent before is still to be read, and tells why."""
         try:
-            if bytestream[:1] == _P_DATA and super().ready:
+            if bytestream[:1] == _P_DATA and self._has_come():
                 self._look()
             if not self.is_broken:
                 self._connection.sendall(bytestream)
@@ -149,11 +150,11 @@ class Line(AssociationSocket):
         self._connection.close()
 
 
-class Outgoing(queue.Queue[Any]):
+class Outgoing(Ringing):
     """What pynetdicom is to send, of which it takes no more than the connection carries away."""
 
-    def __init__(self, association: Association, line: Line) -> None:
-        super().__init__(_QUEUED)
+    def __init__(self, association: PromptAssociation, line: Line) -> None:
+        super().__init__(association.dul.ring, _QUEUED)
         self._association = association
         self._line = line
 

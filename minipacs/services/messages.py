@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 
 from pynetdicom.dimse import DIMSEServiceProvider
 
+from minipacs.services.bell import Ringing
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pynetdicom.association import Association
     from pynetdicom.pdu_primitives import P_DATA
 
@@ -17,12 +21,17 @@ if TYPE_CHECKING:
 class Messages(DIMSEServiceProvider):
     """For ``Association.dimse``.
 
+    Args:
+        association: whose they are.
+        ring: is called for each that is there to be served.
+
     Attributes:
         error: why the data set of a message could not be written to its file; None when it could.
     """
 
-    def __init__(self, association: Association) -> None:
+    def __init__(self, association: Association, ring: Callable[[], None]) -> None:
         super().__init__(association)
+        self.msg_queue = Ringing(ring)
         self.error: OSError | None = None
 
     def receive_primitive(self, primitive: P_DATA) -> None:

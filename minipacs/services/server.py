@@ -19,7 +19,6 @@ from minipacs.services import (
 )
 from minipacs.services.counting import Counter
 from minipacs.services.intake import Intake
-from minipacs.services.low_descriptors import LowDescriptors
 from minipacs.services.negotiation import EVENT_OF_SERVICE, Negotiation, guarded
 from minipacs.wire.dimse import SUCCESS, VERIFICATION
 from minipacs.wire.verification import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from minipacs.settings import Limits, Timeouts
     from minipacs.wire.associate import AssociateRQ
 
-_MOST_LOW = 128  # descriptors that are put by
 _BUFFER = 1 << 20  # bytes on the way between the two ends of a pair
 
 
@@ -69,7 +67,6 @@ class ServiceServer:
         self._files = files
         self._object_size = object_size
         self._timeouts = timeouts
-        self._low_descriptors = LowDescriptors(min(limits.associations, _MOST_LOW))
         self._served: dict[Any, Intake] = {}  # by the association of pynetdicom
         ae = AE(ae_title)
         ae.maximum_associations = limits.associations + 1  # it is we who count
@@ -110,14 +107,14 @@ class ServiceServer:
         ours, theirs = socket.socketpair()
         for one in (ours, theirs):
             one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-        try:
-            theirs = self._low_descriptors.lowered(theirs)
-        except OSError:
-            ours.close()
-            raise
         counter = Counter()
         context = copy_context()
-        context.run(self._begin, theirs, address, offer, counter)
+        try:
+            context.run(self._begin, theirs, address, offer, counter)
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         return ours, counter.usage
 
     def stop(self) -> None:
@@ -127,7 +124,6 @@ class ServiceServer:
             association.join(max(0.0, deadline - monotonic()))
             files.close()
         self._served.clear()
-        self._low_descriptors.close()
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -149,7 +145,6 @@ class ServiceServer:
     def _forget_those_that_ended(self) -> None:
         for association in [one for one in self._served if not one.is_alive()]:
             self._served.pop(association).close()
-        self._low_descriptors.refill()
 
 
 class _Unbound(AssociationServer):

@@ -28,7 +28,6 @@ from minipacs.services.sop_classes import FIND, GET, MOVE
 from tests.peers.dcmtk import STORESCP, storescp
 from tests.peers.orthanc import ORTHANC, Orthanc
 from tests.peers.ports import free_port
-from tests.peers.pynetdicom import Checkpoint
 from tests.peers.required import required
 
 from .archive import Archive, application_entity, archive
@@ -245,7 +244,6 @@ def found_by(port: int, keys: dict[str, str]) -> set[str]:
 @contextmanager
 def calling(node: Archive, ae: AE, **more: object) -> Iterator[Association]:
     association = ae.associate("127.0.0.1", node.port, ae_title="MINIPACS", **more)  # type: ignore[arg-type]
-    association._reactor_checkpoint = Checkpoint()
     assert association.is_established
     try:
         yield association

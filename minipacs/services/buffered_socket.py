@@ -1,0 +1,75 @@
+"""The connection of an association of pynetdicom, which is read in pieces of many PDUs, and closed when it is to be.
+
+pynetdicom's own reads 4 096 bytes at a time, looks by select(2), which knows no descriptor above 1 023, and leaves the
+descriptor open where the peer was quicker to close, until garbage is collected.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from pynetdicom.transport import AssociationSocket
+
+if TYPE_CHECKING:
+    from pynetdicom.association import Association
+    from pynetdicom.transport import AddressInformation
+
+_PIECE = 1 << 16  # bytes
+_CLOSED = "Evt17"  # PS3.8 Table 9-1
+
+
+class BufferedSocket(AssociationSocket):
+    """As pynetdicom makes it: of an open connection, or for one to be opened from *address*."""
+
+    def __init__(
+        self,
+        assoc: Association,
+        client_socket: socket.socket | None = None,
+        address: AddressInformation | None = None,
+    ) -> None:
+        super().__init__(assoc, client_socket, address)
+        self._received = bytearray()
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to read, or the end of it."""
+        return self.socket is not None and (bool(self._received) or self._has_come())
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Return so many bytes, or fewer where the peer closes before.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        connection = self.socket
+        assert connection is not None
+        while len(self._received) < nr_bytes and (piece := connection.recv(_PIECE)):
+            self._received += piece
+        taken = self._received[:nr_bytes]
+        del self._received[:nr_bytes]
+        return taken
+
+    def _has_come(self) -> bool:
+        """Whether something is there that has not been read from the connection."""
+        connection = self.socket
+        if connection is None or not self._is_connected:
+            return False
+        poll = select.poll()
+        try:
+            poll.register(connection, select.POLLIN)
+            is_readable = bool(poll.poll(0))
+        except (OSError, ValueError):
+            self.event_queue.put(_CLOSED)
+            return False
+        return is_readable or (isinstance(connection, ssl.SSLSocket) and connection.pending() > 0)
+
+    def _shutdown_socket(self) -> None:
+        connection = self.socket  # which another thread may forget meanwhile
+        if connection is not None:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()

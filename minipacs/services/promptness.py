@@ -1,0 +1,195 @@
+"""The two threads of each association of pynetdicom, so that they wait for what they wait for.
+
+pynetdicom's own look each millisecond whether something is to be done: 4 % of a core for an association on which
+nothing is, and a millisecond of each message. The loops here do what those do, in the same order, but for this:
+
+- the provider waits for its connection and its queues, and the reactor for messages and the end of the association;
+- PDUs are sent and read in turn: a C-CANCEL is read while there is something to be sent (PS3.7 §9.3.2.3);
+- the peer is released when its requests have been answered, and not in the middle of them;
+- what is still to be sent behind an A-ABORT is dropped, where it would end the thread.
+
+`library` has pynetdicom make its associations of these classes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pynetdicom import evt
+from pynetdicom.association import Association
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu import A_ABORT_RQ
+
+from minipacs.services.bell import Bell, Ringing
+from minipacs.services.checkpoint import Checkpoint
+from minipacs.services.messages import Messages
+
+if TYPE_CHECKING:
+    import threading
+
+    from pynetdicom.ae import ApplicationEntity
+
+_LOOK = 1.0  # seconds, after which the provider looks all the same
+_CLOSING = "Sta13"  # the A-ABORT or A-RELEASE-RP is sent (PS3.8 Table 9-5)
+_IDLE = "Sta1"
+_ARTIM_EXPIRED = "Evt18"
+_BY_PROVIDER = 2  # source of an A-ABORT (PS3.8 Table 9-26)
+
+
+class Provider(DULServiceProvider):
+    """The upper layer of one association (PS3.8 §9.2); a thread.
+
+    Args:
+        association: whose it is.
+
+    Attributes:
+        is_over: whether it serves no more.
+
+    Raises:
+        OSError: no descriptors are left for it.
+    """
+
+    def __init__(self, association: PromptAssociation) -> None:
+        super().__init__(association)
+        self._bell = Bell()
+        self._tell = association.checkpoint.ring
+        self.to_provider_queue = Ringing(self._bell.ring)
+        self.event_queue = Ringing(self._bell.ring)
+        self.to_user_queue = Ringing(self._tell)
+        self._has_sent = False  # so that it is the turn of what the peer has sent
+        self._was_readable = False  # and nothing has been read since
+        self.is_over = False
+
+    def ring(self) -> None:
+        """Wake it: something is to be sent."""
+        self._bell.ring()
+
+    def run_reactor(self) -> None:
+        """Run until it is killed; what it does, the state machine says."""
+        self._idle_timer.start()
+        self.assoc._dul_ready.set()
+        try:
+            while not self._kill_thread:
+                if self.event_queue.empty():
+                    self._look()
+                if self.event_queue.empty():
+                    self._wait()
+                else:
+                    self.state_machine.do_action(self.event_queue.get(block=False))
+        finally:
+            self.is_over = True
+            self._bell.close()
+            self._tell()
+
+    def kill_dul(self) -> None:
+        """Have it end."""
+        super().kill_dul()
+        self._bell.ring()
+
+    def stop_dul(self) -> bool:
+        """End it where there is no association; whether that was so."""
+        is_idle: bool = self.state_machine.current_state == _IDLE
+        if is_idle:
+            self.kill_dul()
+            self.join()
+        return is_idle
+
+    def _look(self) -> None:
+        """Queue the event of what is there to be done, if anything is."""
+        if self.artim_timer.expired:
+            self.event_queue.put(_ARTIM_EXPIRED)
+        try:
+            if self.state_machine.current_state == _CLOSING:
+                with self.to_provider_queue.mutex:
+                    self.to_provider_queue.queue.clear()
+            if self._has_sent and self._read():
+                self._has_sent = False
+                return
+            self._has_sent = self._process_recv_primitive()
+            if not self._has_sent:
+                self._read()
+        except Exception:  # noqa: BLE001 - the state machine is out of step: the A-ABORT goes past it
+            abort = A_ABORT_RQ()
+            abort.source, abort.reason_diagnostic = _BY_PROVIDER, 0
+            connection: Any = self.socket
+            connection.send(abort.encode())
+            self.assoc.is_aborted, self.assoc.is_established = True, False
+            self.assoc._kill = self._kill_thread = True
+
+    def _read(self) -> bool:
+        if not self._is_transport_event():
+            return False
+        self._idle_timer.restart()
+        self._was_readable = False
+        return True
+
+    def _wait(self) -> None:
+        """Wait until something may be there. A connection that is not read although it could be is left alone once."""
+        connection: Any = self.socket
+        is_watched = connection is not None and connection._is_connected and not self._was_readable
+        seconds = min(_LOOK, self.artim_timer.remaining)
+        self._was_readable = self._bell.wait(connection.socket if is_watched else None, seconds, self._is_rung)
+
+    def _is_rung(self) -> bool:
+        return bool(self._kill_thread or self.event_queue.queue or self.to_provider_queue.queue)
+
+
+class PromptAssociation(Association):
+    """An association; a thread, which serves what the peer asks for.
+
+    Args:
+        entity: the application entity that it is of.
+        mode: "requestor" or "acceptor".
+
+    Raises:
+        OSError: no descriptors are left for it.
+    """
+
+    dul: Provider
+    dimse: Messages
+
+    def __init__(self, entity: ApplicationEntity, mode: str) -> None:
+        self.checkpoint = Checkpoint(self)
+        super().__init__(entity, mode)
+        self.dul = Provider(self)
+        self.dimse = Messages(self, self.checkpoint.ring)
+        self.acse_timeout = entity.acse_timeout  # of which each provider has its own timer
+        self.network_timeout = entity.network_timeout
+
+    @property
+    def _reactor_checkpoint(self) -> Checkpoint:
+        return self.checkpoint
+
+    @_reactor_checkpoint.setter
+    def _reactor_checkpoint(self, _: threading.Event) -> None:
+        """Not pynetdicom's own, nor another: this one knows when there is something to do."""
+
+    def _run_reactor(self) -> None:
+        """Serve until the association ends."""
+        while not self._kill:
+            self._is_paused = True
+            self.checkpoint.wait()
+            self._is_paused = False
+            context_id, message = self.dimse.get_msg(block=False)
+            if message is not None and context_id is not None:
+                self._serve_request(message, context_id)
+            if self.acse.is_aborted():
+                self.dul.receive_pdu(wait=False)
+                self._end(evt.EVT_ABORTED)
+            elif self.dimse.msg_queue.queue:
+                self.checkpoint.ring()
+            elif self.is_established and self.acse.is_release_requested():
+                self.acse.send_release(is_response=True)
+                self._end(evt.EVT_RELEASED)
+            elif self.dul.is_over:
+                self.kill()
+            elif self.dul.idle_timer_expired():
+                self.abort()
+                self.kill()
+
+    def _end(self, event: evt.NotificationEvent) -> None:
+        self.is_released = event is evt.EVT_RELEASED
+        self.is_aborted = event is evt.EVT_ABORTED
+        self.is_established = False
+        evt.trigger(self, event, {})
+        self.kill()
