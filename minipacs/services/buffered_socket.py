@@ -23,7 +23,11 @@ _CLOSED = "Evt17"  # PS3.8 Table 9-1
 
 
 class BufferedSocket(AssociationSocket):
-    """As pynetdicom makes it: of an open connection, or for one to be opened from *address*."""
+    """As pynetdicom makes it: of an open connection, or for one to be opened from *address*.
+
+    Attributes:
+        is_readable: whether it is known that something has come that has not been read; whoever waits for it sets it.
+    """
 
     def __init__(
         self,
@@ -33,11 +37,18 @@ class BufferedSocket(AssociationSocket):
     ) -> None:
         super().__init__(assoc, client_socket, address)
         self._received = bytearray()
+        self.is_readable = False
 
     @property
     def ready(self) -> bool:
         """Whether there is something to read, or the end of it."""
-        return self.socket is not None and (bool(self._received) or self._has_come())
+        return self.socket is not None and (self.has_more or self.is_readable or self._has_come())
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is something that need not be waited for."""
+        connection = self.socket
+        return bool(self._received) or (isinstance(connection, ssl.SSLSocket) and connection.pending() > 0)
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Return so many bytes, or fewer where the peer closes before.
@@ -49,6 +60,7 @@ class BufferedSocket(AssociationSocket):
         assert connection is not None
         while len(self._received) < nr_bytes and (piece := connection.recv(_PIECE)):
             self._received += piece
+        self.is_readable = False
         taken = self._received[:nr_bytes]
         del self._received[:nr_bytes]
         return taken
@@ -61,11 +73,10 @@ class BufferedSocket(AssociationSocket):
         poll = select.poll()
         try:
             poll.register(connection, select.POLLIN)
-            is_readable = bool(poll.poll(0))
+            return bool(poll.poll(0))
         except (OSError, ValueError):
             self.event_queue.put(_CLOSED)
             return False
-        return is_readable or (isinstance(connection, ssl.SSLSocket) and connection.pending() > 0)
 
     def _shutdown_socket(self) -> None:
         connection = self.socket  # which another thread may forget meanwhile

@@ -95,6 +95,7 @@ class Line(BufferedSocket):
             self.error = error
             self.is_broken = self._is_over = True
             raise
+        self.is_readable = False
         data, self._received = self._received[:nr_bytes], self._received[nr_bytes:]
         self._is_over = len(data) < nr_bytes
         return data

@@ -80,7 +80,8 @@ class ObjectFiles:
         self._oldest: deque[Path] | None = None  # read when the first has to give way
         try:
             self.incoming.mkdir(parents=True, exist_ok=True)
-            self._objects.mkdir(exist_ok=True)
+            if not self._objects.is_dir():
+                self._make_folders()
             self._claim = _claimed(folder)
             for left in self.incoming.iterdir():
                 left.unlink()
@@ -181,6 +182,12 @@ class ObjectFiles:
             if self._oldest is not None:
                 self._oldest.append(place)
             return Kept.NEW
+
+    def _make_folders(self) -> None:
+        """Make all of them, so that hardly an object waits until the one for it is on disk."""
+        for number in range(256):
+            (self._objects / f"{number:02x}").mkdir(parents=True)
+        _make_durable(self._objects)
 
     def _make_folder(self, folder: Path) -> None:
         if not folder.is_dir():

@@ -57,7 +57,6 @@ class Provider(DULServiceProvider):
         self.event_queue = Ringing(self._bell.ring)
         self.to_user_queue = Ringing(self._tell)
         self._has_sent = False  # so that it is the turn of what the peer has sent
-        self._was_readable = False  # and nothing has been read since
         self.is_over = False
 
     def ring(self) -> None:
@@ -99,14 +98,15 @@ class Provider(DULServiceProvider):
         if self.artim_timer.expired:
             self.event_queue.put(_ARTIM_EXPIRED)
         try:
-            if self.state_machine.current_state == _CLOSING:
+            is_closing = self.state_machine.current_state == _CLOSING
+            if is_closing:
                 with self.to_provider_queue.mutex:
                     self.to_provider_queue.queue.clear()
-            if self._has_sent and self._read():
-                self._has_sent = False
+            is_their_turn, self._has_sent = self._has_sent, False
+            if is_their_turn and self._read():
                 return
             self._has_sent = self._process_recv_primitive()
-            if not self._has_sent:
+            if not self._has_sent and (is_closing or self._has_come):
                 self._read()
         except Exception:  # noqa: BLE001 - the state machine is out of step: the A-ABORT goes past it
             abort = A_ABORT_RQ()
@@ -120,15 +120,24 @@ class Provider(DULServiceProvider):
         if not self._is_transport_event():
             return False
         self._idle_timer.restart()
-        self._was_readable = False
         return True
+
+    @property
+    def _has_come(self) -> bool:
+        """Whether something is known to be there to be read; if not, that is to be waited for."""
+        connection: Any = self.socket
+        return connection is not None and (connection.has_more or connection.is_readable)
 
     def _wait(self) -> None:
         """Wait until something may be there. A connection that is not read although it could be is left alone once."""
         connection: Any = self.socket
-        is_watched = connection is not None and connection._is_connected and not self._was_readable
         seconds = min(_LOOK, self.artim_timer.remaining)
-        self._was_readable = self._bell.wait(connection.socket if is_watched else None, seconds, self._is_rung)
+        if connection is None:
+            self._bell.wait(None, seconds, self._is_rung)
+            return
+        is_watched = connection._is_connected and not connection.is_readable
+        watched = connection.socket if is_watched else None
+        connection.is_readable = self._bell.wait(watched, seconds, self._is_rung)
 
     def _is_rung(self) -> bool:
         return bool(self._kill_thread or self.event_queue.queue or self.to_provider_queue.queue)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from pydicom.dataset import FileDataset
+
     from minipacs.services.intake import IncomingFile
     from minipacs.services.object_files import ObjectFiles
 
@@ -27,7 +29,7 @@ OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
 _PIECE = 1 << 20  # bytes that are inflated at once
 
 _MOST_COMMENT = 64  # characters of an Error Comment (0000,0902), an LO
@@ -45,11 +47,13 @@ class StorageSCP:
 
     Args:
         files: where.
-        added: told of each file that is new or another than before.
+        added: told of each file that is new or another than before, with what has been read of it.
         overwrite: whether an object takes the place of another one with its UID.
     """
 
-    def __init__(self, files: ObjectFiles, added: Callable[[Path], None], *, overwrite: bool = False) -> None:
+    def __init__(
+        self, files: ObjectFiles, added: Callable[[Path, Dataset | None], None], *, overwrite: bool = False
+    ) -> None:
         self._files = files
         self._added = added
         self._overwrite = overwrite
@@ -64,20 +68,21 @@ class StorageSCP:
             return _status(CANNOT_UNDERSTAND, "no data set")
         file = current.at(event.dataset_path)
         try:
-            return self._judge(file, str(event.request.AffectedSOPClassUID), str(event.request.AffectedSOPInstanceUID))
+            return self._judge(file, event.request, event.context.transfer_syntax)
         except Exception as error:  # an answer there has to be, and the file must not stay
             logger.exception("an object could not be stored")
             return _status(OUT_OF_RESOURCES, type(error).__name__)
         finally:
             file.close()
 
-    def _judge(self, file: IncomingFile, sop_class_uid: str, sop_instance_uid: str) -> int | Dataset:
+    def _judge(self, file: IncomingFile, request: Any, transfer_syntax: str) -> int | Dataset:
+        sop_class_uid, sop_instance_uid = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
         if not is_uid(sop_instance_uid):
             return _status(CANNOT_UNDERSTAND, "SOP Instance UID must be a UID (PS3.5 9.1)")
         file.finish()
         if file.fault:
             return _status(OUT_OF_RESOURCES, file.fault)
-        if _inflates_to_too_much(file.path):
+        if transfer_syntax == _DEFLATED and _inflates_to_too_much(file.path):
             return _status(OUT_OF_RESOURCES, f"inflates to more than {_MOST_INFLATED} bytes")
         try:
             head = dcmread(file.path, defer_size=_LONG_VALUE)
@@ -89,9 +94,9 @@ class StorageSCP:
             return _status(CANNOT_UNDERSTAND, "the data set cannot be read")
         if uids != (sop_class_uid, sop_instance_uid):
             return _status(DOES_NOT_MATCH, "SOP class or instance is not that of the data set")
-        return self._keep(file, sop_instance_uid)
+        return self._keep(file, sop_instance_uid, head)
 
-    def _keep(self, file: IncomingFile, sop_instance_uid: str) -> int | Dataset:
+    def _keep(self, file: IncomingFile, sop_instance_uid: str, head: FileDataset) -> int | Dataset:
         try:
             kept = self._files.keep(file.path, sop_instance_uid, overwrite=self._overwrite, skip=_start_of_data_set)
         except OSError as error:
@@ -99,12 +104,14 @@ class StorageSCP:
         if kept is Kept.REFUSED:
             return _status(KEPT_THE_FIRST, "another object has this UID; that one is kept")
         if kept is not Kept.IDENTICAL:
-            self._tell(self._files.path_of(sop_instance_uid))
+            self._tell(self._files.path_of(sop_instance_uid), head)
         return SUCCESS
 
-    def _tell(self, path: Path) -> None:
+    def _tell(self, path: Path, head: FileDataset) -> None:
+        head.filename = str(path)  # where pydicom reads values that it passed over, if they are asked for
+        is_deflated = head.file_meta.TransferSyntaxUID.is_deflated  # in which it does not find them
         try:
-            self._added(path)
+            self._added(path, None if is_deflated else head)
         except Exception:  # the object is kept, and the index can be made again from the files
             logger.exception("an object is stored, but not in the index: minipacs storage reindex")
 
@@ -130,11 +137,10 @@ def _check_end(data_set: Dataset, size: int) -> None:
 
 
 def _inflates_to_too_much(path: Path) -> bool:
-    """Whether the data set of a Part 10 file is deflated (PS3.5 §A.5), and larger than we take."""
+    """Whether the data set of a Part 10 file, which is deflated (PS3.5 §A.5), is larger than we take."""
     start = _start_of_data_set(path)
     with path.open("rb") as file:
-        if _DEFLATED not in file.read(start):
-            return False
+        file.seek(start)
         inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
         rest = b""
         while (rest := rest or file.read(_PIECE)) and total <= _MOST_INFLATED:
