@@ -1,7 +1,7 @@
 """The connection of an association of pynetdicom, which is read in pieces of many PDUs, and closed when it is to be.
 
-pynetdicom's own reads 4 096 bytes at a time, looks by select(2), which knows no descriptor above 1 023, and leaves the
-descriptor open where the peer was quicker to close, until garbage is collected.
+pynetdicom's own tells nobody why it could not be opened, reads 4 096 bytes at a time, looks by select(2), which knows no
+descriptor above 1 023, and leaves the descriptor open where the peer was quicker to close, until garbage is collected.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ import select
 import socket
 import ssl
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pynetdicom.transport import AssociationSocket
+from pynetdicom import evt
+from pynetdicom.transport import AddressInformation, AssociationSocket
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
-    from pynetdicom.transport import AddressInformation
+    from pynetdicom.transport import T_CONNECT
 
 _PIECE = 1 << 16  # bytes
-_CLOSED = "Evt17"  # PS3.8 Table 9-1
+_CONFIRMED, _CLOSED = "Evt2", "Evt17"  # PS3.8 Table 9-1
 
 
 class BufferedSocket(AssociationSocket):
@@ -27,6 +28,7 @@ class BufferedSocket(AssociationSocket):
 
     Attributes:
         is_readable: whether it is known that something has come that has not been read; whoever waits for it sets it.
+        error: why no connection could be opened; None when it could, or was open.
     """
 
     def __init__(
@@ -38,6 +40,34 @@ class BufferedSocket(AssociationSocket):
         super().__init__(assoc, client_socket, address)
         self._received = bytearray()
         self.is_readable = False
+        self.error: OSError | None = None
+
+    def connect(self, primitive: T_CONNECT) -> None:
+        """Open the connection, by TLS if that is asked for, and tell the state machine; *error* says why it failed."""
+        address = primitive.address_info.as_tuple
+        try:
+            self._open(address)
+        except OSError as error:
+            self.error = error
+            self._shutdown_socket()
+            self.socket = None
+            primitive.result = _CLOSED
+        else:
+            self._is_connected = True
+            evt.trigger(self.assoc, evt.EVT_CONN_OPEN, {"address": address})
+            primitive.result = _CONFIRMED
+        self.provider_queue.put(primitive)
+        self._ready.set()
+
+    def _open(self, address: Any) -> None:
+        assert self.socket is not None
+        if self.tls_args is not None:
+            context, host = self.tls_args
+            self.socket = context.wrap_socket(self.socket, server_hostname=host)
+        self.socket.settimeout(self.assoc.connection_timeout)
+        self.socket.connect(address)
+        self.socket.settimeout(None)
+        self.assoc.requestor.address_info = AddressInformation.from_tuple(self.socket.getsockname())
 
     @property
     def ready(self) -> bool:

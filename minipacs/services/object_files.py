@@ -134,9 +134,9 @@ class ObjectFiles:
 
     def room(self, size: int = 0) -> str:
         """Return why *size* bytes more cannot be taken now; empty when they can. Old objects give way, if they may."""
-        while why := self._lack(size):
-            if self._limits.keep != "newest" or not self._remove_oldest():
-                return why
+        while self._is_short_of(size):
+            if not self._makes_way():
+                return f"less than {self._limits.free} bytes would be free"
         return ""
 
     def keep(self, file: Path, sop_instance_uid: str, *, overwrite: bool, skip: Callable[[Path], int]) -> Kept:
@@ -172,16 +172,18 @@ class ObjectFiles:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _put(self, file: Path, place: Path) -> Kept:
-        with self._lock:
-            if place.exists():
-                return Kept.REFUSED
-            if self._count >= self._limits.objects and self._limits.keep != "newest":
-                raise OSError(errno.EDQUOT, self._lack(0))
-            os.replace(file, place)
-            self._count += 1
-            if self._oldest is not None:
-                self._oldest.append(place)
-            return Kept.NEW
+        while True:
+            with self._lock:
+                if place.exists():
+                    return Kept.REFUSED
+                if self._count < self._limits.objects:
+                    os.replace(file, place)
+                    self._count += 1
+                    if self._oldest is not None:
+                        self._oldest.append(place)
+                    return Kept.NEW
+            if not self._makes_way():
+                raise OSError(errno.EDQUOT, f"as many objects are kept as may be, {self._limits.objects}")
 
     def _make_folders(self) -> None:
         """Make all of them, so that hardly an object waits until the one for it is on disk."""
@@ -194,13 +196,13 @@ class ObjectFiles:
             folder.mkdir(exist_ok=True)
             _make_durable(self._objects)
 
-    def _lack(self, size: int) -> str:
-        if self._count >= self._limits.objects:
-            return f"as many objects are kept as may be, {self._limits.objects}"
+    def _is_short_of(self, size: int) -> bool:
         place = os.statvfs(self.incoming)
-        if place.f_bavail * place.f_frsize - size < self._limits.free:
-            return f"less than {self._limits.free} bytes would be free"
-        return ""
+        return place.f_bavail * place.f_frsize - size < self._limits.free
+
+    def _makes_way(self) -> bool:
+        """Whether an old object has given way to a new one, as it may by ``keep = "newest"``."""
+        return self._limits.keep == "newest" and self._remove_oldest()
 
     def _remove_oldest(self) -> bool:
         """Remove the file that is there for longest; whether there was one."""

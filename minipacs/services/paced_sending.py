@@ -1,6 +1,6 @@
 """Sending with a brake, for pynetdicom queues whatever is to be sent, faster than the network takes it.
 
-Its queue has no limit, and while there is something in it, nothing is read, no C-CANCEL either.
+Its queue has no limit.
 
 A data set that is sent from its file would so be in memory whole all the same, when the peer is slower than the disk;
 and sent into nowhere, when the peer takes nothing more.
@@ -24,7 +24,7 @@ _AHEAD = 64
 _LOOK = 0.1  # seconds between looks at whether the association is still there
 _STALLED = 60.0  # seconds in which the peer has not taken a single PDU
 
-_MOMENT = 0.002  # seconds: twice what the reactor of pynetdicom sleeps where there is nothing to do
+_MOMENT = 0.002  # seconds
 
 # States of PS3.8 Table 9-1 to 9-5.
 _DATA_TRANSFER = "Sta6"

@@ -101,7 +101,7 @@ class StorageSCP:
             kept = self._files.keep(file.path, sop_instance_uid, overwrite=self._overwrite, skip=_start_of_data_set)
         except OSError as error:
             return _status(OUT_OF_RESOURCES, error.strerror or str(error))
-        if kept is Kept.REFUSED:
+        if kept is Kept.REFUSED:  # its data set is another, or the same one in another transfer syntax
             return _status(KEPT_THE_FIRST, "another object has this UID; that one is kept")
         if kept is not Kept.IDENTICAL:
             self._tell(self._files.path_of(sop_instance_uid), head)

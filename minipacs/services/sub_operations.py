@@ -8,7 +8,8 @@ uncompressed one is read, and encoded anew.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import ssl
+from typing import TYPE_CHECKING, Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -76,8 +77,11 @@ class SubOperations:
             self.refusal += f": it does not know our AE title {event.assoc.ae.ae_title}, or not from this address"
 
     def aborted(self, event: evt.Event) -> None:
-        """For EVT_ABORTED of a C-MOVE: tell that the destination does not want what we send."""
+        """For EVT_ABORTED of a C-MOVE: tell why the destination gets no object, or remember why it cannot be called."""
         if self.association is None:
+            connection: Any = event.assoc.dul.socket
+            if connection.error is not None:
+                self.refusal = _why(connection.error)
             return
         who, us = escape(str(event.assoc.acceptor.ae_title)), event.assoc.ae.ae_title
         self._told(
@@ -141,6 +145,12 @@ class SubOperations:
 
     def _tell(self, stored: StoredObject, reason: str) -> None:
         self._told(f"object {escape(stored.sop_instance_uid)} not sent: {reason}")
+
+
+def _why(error: OSError) -> str:
+    """Return why no connection could be opened, in words that are safe to show."""
+    said = getattr(error, "verify_message", "") or error.strerror or str(error.args[-1] if error.args else error)
+    return escape(f"TLS: {said}" if isinstance(error, ssl.SSLError) else said)
 
 
 def contexts_for(objects: Iterable[StoredObject]) -> list[PresentationContext]:

@@ -17,19 +17,27 @@ from .archive import application_entity, archive
 from .objects import CT, ROOT, data_set, identifier
 from .test_query_retrieve import moving
 
-CASES: dict[str, tuple[dict[str, Any], str, int]] = {
-    "trusted": ({}, "ours", 0x0000),
-    "tied": ({"certificate": ("CN=127.0.0.1",)}, "ours", 0x0000),
-    "tied to another": ({"certificate": ("CN=somebody-else",)}, "ours", 0xA801),
-    "tied by its fingerprint": ({"certificate": ("{fingerprint}",)}, "ours", 0x0000),
-    "another name": ({"tls_name": "pacs.example"}, "ours", 0xA801),
-    "of a CA that we do not trust": ({}, "other", 0xA801),
+CASES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "trusted": ({}, "ours", ""),
+    "tied": ({"certificate": ("CN=127.0.0.1",)}, "ours", ""),
+    "tied to another": (
+        {"certificate": ("CN=somebody-else",)},
+        "ours",
+        "TLS: not the certificate to which the peer is tied",
+    ),
+    "tied by its fingerprint": ({"certificate": ("{fingerprint}",)}, "ours", ""),
+    "another name": (
+        {"tls_name": "pacs.example"},
+        "ours",
+        "TLS: Hostname mismatch, certificate is not valid for 'pacs.example'.",
+    ),
+    "of a CA that we do not trust": ({}, "other", "TLS: unable to get local issuer certificate"),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_an_object_goes_to_whom_the_table_means_and_to_nobody_else(tmp_path: Path, case: str) -> None:
-    fields, issuer, expected = CASES[case]
+    fields, issuer, why = CASES[case]
     authorities = {"ours": Authority(tmp_path / "ours"), "other": Authority(tmp_path / "other", "Other CA")}
     identity = authorities[issuer].issue()
     ours = authorities["ours"].settings(authorities["ours"].issue("node"))
@@ -61,10 +69,10 @@ def test_an_object_goes_to_whom_the_table_means_and_to_nobody_else(tmp_path: Pat
             told = list(node.told)
     finally:
         server.shutdown()
-    assert answers[-1][0].Status == expected
-    if expected:
+    assert answers[-1][0].Status == (0xA801 if why else 0)
+    if why:
         assert received == []
-        assert told == [f"C-MOVE failed with 0xA801: no association with STORE at 127.0.0.1 port {port}"]
+        assert told == [f"C-MOVE failed with 0xA801: no association with STORE at 127.0.0.1 port {port}: {why}"]
     else:
         assert received == [f"{ROOT}.3.1"]
         assert told == []

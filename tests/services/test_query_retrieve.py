@@ -158,7 +158,9 @@ def test_a_destination_that_does_not_answer_is_0xa801(node: Archive) -> None:
     node.know(Peer("store", "STORE", "127.0.0.1", port))
     _, said = run(MOVESCU, node, "-S", "-aem", "STORE", QueryRetrieveLevel="STUDY", StudyInstanceUID=STUDY)
     assert "Refused: MoveDestinationUnknown" in said
-    assert node.told == [f"C-MOVE failed with 0xA801: no association with STORE at 127.0.0.1 port {port}"]
+    assert node.told == [
+        f"C-MOVE failed with 0xA801: no association with STORE at 127.0.0.1 port {port}: Connection refused"
+    ]
     _, said = run(FINDSCU, node, "-S", QueryRetrieveLevel="STUDY", StudyInstanceUID=STUDY)
     assert said.count("(Pending)") == 1, "and the next one is served"
 
