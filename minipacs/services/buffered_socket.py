@@ -1,7 +1,7 @@
 """The connection of an association of pynetdicom, which is read in pieces of many PDUs, and closed when it is to be.
 
-pynetdicom's own tells nobody why it could not be opened, reads 4 096 bytes at a time, looks by select(2), which knows no
-descriptor above 1 023, and leaves the descriptor open where the peer was quicker to close, until garbage is collected.
+pynetdicom's own tells nobody why it could not be opened, reads 4 096 bytes at a time, looks by select(2), which knows
+no descriptor above 1 023, and leaves the descriptor open where the peer was quicker to close, until it is collected.
 """
 
 from __future__ import annotations

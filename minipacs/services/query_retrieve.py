@@ -27,7 +27,7 @@ from minipacs.services.attributes import Level, Model
 from minipacs.services.destination import reach
 from minipacs.services.paced_sending import let_read, pace
 from minipacs.services.query import IdentifierFault, Query
-from minipacs.services.sub_operations import SubOperations, contexts_for
+from minipacs.services.sub_operations import SubOperations, TooManyObjects, contexts_for, counted
 from minipacs.services.texts import text_of
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _PENDING, _PENDING_WITHOUT_SOME_KEYS, _CANCEL = 0xFF00, 0xFF01, 0xFE00  # PS3.4 §C.4.1.1.4
 _DOES_NOT_MATCH, _UNABLE = 0xA900, 0xC000
+_UNCOUNTABLE = 0xA701  # out of resources, unable to calculate number of matches (PS3.4 §C.4.2.1.5, §C.4.3.1.4)
 _PATIENT_ROOT = {
     PatientRootQueryRetrieveInformationModelFind,
     PatientRootQueryRetrieveInformationModelMove,
@@ -47,6 +48,7 @@ _PATIENT_ROOT = {
 }
 # A C-MOVE that fails is told behind an association with its destination alone: pynetdicom wants one before a status.
 _ANY_CONTEXTS = [build_context(Verification), build_context(SecondaryCaptureImageStorage)]
+_STATUSES: dict[type[Exception], int] = {IdentifierFault: _DOES_NOT_MATCH, TooManyObjects: _UNCOUNTABLE}
 _AT_ONCE = 16  # matches that are sent before it is looked whether the peer has enough of them
 _LONGEST_COMMENT = 64  # Error Comment (0000,0902) is an LO
 
@@ -101,7 +103,7 @@ def _get(
 ) -> Iterator[int | tuple[Dataset | int, Dataset | None]]:
     try:
         keys, model, level = _request(event)
-        objects = index.objects(model, level, keys, _agreed(event))
+        objects = counted(index.objects(model, level, keys, _agreed(event)))
     except Exception as error:  # noqa: BLE001
         yield 1  # pynetdicom wants a number before a status
         yield _failure("C-GET", error, told), None
@@ -132,7 +134,7 @@ def _move(
         return
     try:
         keys, model, level = _request(event)
-        objects = index.objects(model, level, keys, _agreed(event))
+        objects = counted(index.objects(model, level, keys, _agreed(event)))
         contexts = contexts_for(objects)
     except Exception as error:  # noqa: BLE001
         failure = _failure("C-MOVE", error, told)
@@ -190,8 +192,8 @@ def _agreed(event: evt.Event) -> extended_negotiation.Agreed:
 def _failure(service: str, error: Exception, told: Callable[[str], None]) -> Dataset:
     """The status of a request that cannot be answered, and why, for whoever reads that (PS3.7 §C.4.2)."""
     status = Dataset()
-    status.Status = _DOES_NOT_MATCH if isinstance(error, IdentifierFault) else _UNABLE
-    reason = str(error) if isinstance(error, IdentifierFault) else escape(f"{type(error).__name__}: {error}")
+    status.Status = _STATUSES.get(type(error), _UNABLE)
+    reason = str(error) if type(error) in _STATUSES else escape(f"{type(error).__name__}: {error}")
     status.ErrorComment = reason[:_LONGEST_COMMENT].replace("\\", "/")
     if isinstance(error, IdentifierFault) and error.tag is not None:
         status.OffendingElement = error.tag

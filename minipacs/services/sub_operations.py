@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from minipacs.services.object_files import StoredObject
 
+_MOST_OBJECTS = 65_535
 _MOST_CONTEXTS = 128  # their IDs are the odd numbers of a byte (PS3.8 §9.3.2.2)
 _WARNING = 0xB  # the first digit of a status (PS3.7 §C)
 _UNCOMPRESSED = {str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)}
@@ -145,6 +146,21 @@ class SubOperations:
 
     def _tell(self, stored: StoredObject, reason: str) -> None:
         self._told(f"object {escape(stored.sop_instance_uid)} not sent: {reason}")
+
+
+class TooManyObjects(Exception):
+    """More than the number of sub-operations can tell, which is a US (PS3.7 §9.1.3.1.6, §9.1.4.1.7)."""
+
+
+def counted(objects: list[StoredObject]) -> list[StoredObject]:
+    """Return *objects* as they are.
+
+    Raises:
+        TooManyObjects: they are more than one request can retrieve.
+    """
+    if len(objects) > _MOST_OBJECTS:
+        raise TooManyObjects(f"{len(objects)} objects match, more than {_MOST_OBJECTS}: ask for fewer")
+    return objects
 
 
 def _why(error: OSError) -> str:
