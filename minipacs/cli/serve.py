@@ -91,8 +91,8 @@ def _watch(verbose: int) -> Callable[[Connection], Watch | None]:
 
 
 def _for_services(settings: Settings) -> int:
-    """Return the descriptors that an association handed over takes besides: a socket pair, a file, and one put by."""
-    return 0 if settings.storage.folder is None else 4 * settings.limits.associations
+    """Return the descriptors that associations handed over take besides: a socket pair, a bell of two, and a file."""
+    return 0 if settings.storage.folder is None else 5 * settings.limits.associations
 
 
 def _services(settings: Settings, peers: Callable[[], PeerTable]) -> NodeServices | None:
