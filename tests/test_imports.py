@@ -170,7 +170,7 @@ ARROWS = {
     "services": "",
     "services.attributes": "",
     "services.bell": "",
-    "services.buffered_socket": "",
+    "services.buffered_socket": "tcp",
     "services.caller": "call_words diagnosis peers recognition",
     "services.calling": (
         "echo_result reach recognition requestor services.caller services.library services.line services.promptness "

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pynetdicom import evt
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
+from minipacs.tcp import acknowledge_at_once, tune
+
 if TYPE_CHECKING:
     from pynetdicom.association import Association
     from pynetdicom.transport import T_CONNECT
@@ -41,6 +43,7 @@ class BufferedSocket(AssociationSocket):
         self._received = bytearray()
         self.is_readable = False
         self.error: OSError | None = None
+        self._is_tcp = False  # but for what is opened here, it is one end of a pair
 
     def connect(self, primitive: T_CONNECT) -> None:
         """Open the connection, by TLS if that is asked for, and tell the state machine; *error* says why it failed."""
@@ -67,6 +70,8 @@ class BufferedSocket(AssociationSocket):
         self.socket.settimeout(self.assoc.connection_timeout)
         self.socket.connect(address)
         self.socket.settimeout(None)
+        tune(self.socket)
+        self._is_tcp = True
         self.assoc.requestor.address_info = AddressInformation.from_tuple(self.socket.getsockname())
 
     @property
@@ -90,6 +95,8 @@ class BufferedSocket(AssociationSocket):
         assert connection is not None
         while len(self._received) < nr_bytes and (piece := connection.recv(_PIECE)):
             self._received += piece
+            if self._is_tcp:
+                acknowledge_at_once(connection)
         self.is_readable = False
         taken = self._received[:nr_bytes]
         del self._received[:nr_bytes]
