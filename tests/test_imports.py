@@ -255,7 +255,7 @@ ARROWS = {
         "echo_result names recognition services.caller services.calling services.image_files services.statuses "
         "services.store_plan"
     ),
-    "services.sub_operations": "escape services.checkpoint services.object_files services.paced_sending",
+    "services.sub_operations": "escape services.object_files services.paced_sending",
     "services.texts": "",
     "settings": "errors rules schema toml_file wire.framing wire.messages",
     "shortfall": "diagnosis ending escape rules wire.dimse wire.items",

@@ -12,7 +12,7 @@ from pydicom.uid import generate_uid
 from pynetdicom import AE
 
 from .peers.dcmtk import ECHOSCU, STORESCU
-from .peers.node import run_minipacs, serving, table
+from .peers.node import run_minipacs, table
 from .peers.orthanc import ORTHANC, Orthanc
 from .peers.process import wait_until
 from .peers.required import required

@@ -41,6 +41,7 @@ class BufferedSocket(AssociationSocket):
     ) -> None:
         super().__init__(assoc, client_socket, address)
         self._received = bytearray()
+        self._loss: OSError | None = None  # of the connection, for whoever reads next
         self.is_readable = False
         self.error: OSError | None = None
         self._is_tcp = False  # but for what is opened here, it is one end of a pair
@@ -77,13 +78,17 @@ class BufferedSocket(AssociationSocket):
     @property
     def ready(self) -> bool:
         """Whether there is something to read, or the end of it."""
-        return self.socket is not None and (self.has_more or self.is_readable or self._has_come())
+        connection = self.socket
+        if connection is None or self.has_more:
+            return connection is not None
+        return self._has_come() if isinstance(connection, ssl.SSLSocket) else self.is_readable or self._has_come()
 
     @property
     def has_more(self) -> bool:
         """Whether there is something that need not be waited for."""
         connection = self.socket
-        return bool(self._received) or (isinstance(connection, ssl.SSLSocket) and connection.pending() > 0)
+        is_deciphered = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+        return bool(self._received) or self._loss is not None or is_deciphered
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Return so many bytes, or fewer where the peer closes before.
@@ -93,6 +98,8 @@ class BufferedSocket(AssociationSocket):
         """
         connection = self.socket
         assert connection is not None
+        if self._loss is not None:
+            raise self._loss
         while len(self._received) < nr_bytes and (piece := connection.recv(_PIECE)):
             self._received += piece
             if self._is_tcp:
@@ -110,10 +117,30 @@ class BufferedSocket(AssociationSocket):
         poll = select.poll()
         try:
             poll.register(connection, select.POLLIN)
-            return bool(poll.poll(0))
+            has_come = bool(poll.poll(0))
         except (OSError, ValueError):
             self.event_queue.put(_CLOSED)
             return False
+        return self._deciphers(connection) if has_come and isinstance(connection, ssl.SSLSocket) else has_come
+
+    def _deciphers(self, connection: ssl.SSLSocket) -> bool:
+        """Whether what has come is ours to read; if so, it is read.
+
+        It may be a matter of TLS alone, as a session ticket is (RFC 8446 §4.6.1): whoever waited for what comes behind
+        it would not send what that is the answer to.
+        """
+        patience = connection.gettimeout()
+        connection.settimeout(0)
+        try:
+            self._received += connection.recv(_PIECE)
+        except ssl.SSLWantReadError:
+            self.is_readable = False
+            return False
+        except OSError as error:
+            self._loss = error
+        finally:
+            connection.settimeout(patience)
+        return True
 
     def _shutdown_socket(self) -> None:
         connection = self.socket  # which another thread may forget meanwhile

@@ -87,6 +87,8 @@ class Line(BufferedSocket):
         """
         deadline = perf_counter() + self._timeout
         try:
+            if self._loss is not None:
+                raise self._loss
             if self._engine is not None and not self._is_accepted(self._engine, deadline):
                 return bytearray()
             while len(self._received) < nr_bytes and self._receive(deadline):
@@ -103,9 +105,12 @@ class Line(BufferedSocket):
     def _is_accepted(self, engine: Engine, deadline: float) -> bool:
         """Read the answer to our request, and whether it is an A-ASSOCIATE-AC."""
         answer = None
-        while answer is None and (chunk := self._receive(deadline)):
+        chunk = bytes(self._received) or self._receive(deadline)
+        while chunk:
+            self.has_received = True
             engine.receive_data(chunk)
             answer = engine.next_indication()
+            chunk = self._receive(deadline) if answer is None else b""
         self._engine = None
         if isinstance(answer, AssociateAC):
             return True
@@ -123,7 +128,6 @@ class Line(BufferedSocket):
             self._connection.settimeout(self._timeout)
         self._received += chunk
         if chunk:
-            self.has_received = True
             acknowledge_at_once(self._connection)
         else:
             self.is_broken = self.is_closed = True
@@ -142,7 +146,8 @@ class Line(BufferedSocket):
 
     def _look(self) -> None:
         """Take what comes while we send: for an A-ABORT, pynetdicom would look only when all is sent."""
-        self._receive(perf_counter() + self._timeout)
+        if not self.has_more:
+            self._receive(perf_counter() + self._timeout)
         if self._received[:1] == _ABORT:
             self.is_broken = True
 

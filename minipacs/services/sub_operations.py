@@ -19,7 +19,6 @@ from pynetdicom.dimse_messages import C_STORE_RQ, C_STORE_RSP
 from pynetdicom.dsutils import split_dataset
 
 from minipacs.escape import escape
-from minipacs.services.checkpoint import Checkpoint
 from minipacs.services.paced_sending import pace
 
 if TYPE_CHECKING:
@@ -64,9 +63,8 @@ class SubOperations:
         self.association = association
 
     def established(self, event: evt.Event) -> None:
-        """For EVT_ESTABLISHED: remember the association, on which the reactor leaves each answer to us."""
+        """For EVT_ESTABLISHED: remember the association."""
         self.association = event.assoc
-        event.assoc._reactor_checkpoint = Checkpoint()
         pace(event.assoc)
 
     def refused(self, event: evt.Event) -> None:

@@ -68,7 +68,7 @@ def judge(account: Account, kept: Path, ledger: Ledger, when: str) -> None:
 
 def listed_in(kept: Path) -> set[str]:
     """What `minipacs storage list` tells."""
-    done = run_minipacs(kept.parent, "storage", "list", "--storage", str(kept), "--level", "object", "--json")
+    done = run_minipacs(kept.parent, "storage", "list", "--storage", str(kept), "--level", "image", "--json")
     assert done.returncode == 0, done.stderr
     return {json.loads(line)["SOPInstanceUID"] for line in done.stdout.splitlines()}
 
