@@ -63,6 +63,17 @@ class BufferedSocket(AssociationSocket):
         self.provider_queue.put(primitive)
         self._ready.set()
 
+    def close(self) -> None:
+        """Close the connection, if there is one, and tell the state machine.
+
+        That there was one is to be seen still by who has asked for it: it may have been accepted, answered, and closed
+        again before that thread has its turn, and finds the answer in its queue.
+        """
+        self._shutdown_socket()
+        if self.socket is not None and self._is_connected:
+            self.socket = None
+            self.event_queue.put(_CLOSED)
+
     def _open(self, address: Any) -> None:
         assert self.socket is not None
         if self.tls_args is not None:
