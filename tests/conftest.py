@@ -2,8 +2,7 @@
 
 import signal
 
-# pynetdicom's peers of ours close their sockets: one that is left open fails whichever test runs when it is collected.
-import minipacs.services.library  # noqa: F401
+import tests.peers.pynetdicom  # noqa: F401 - how its peers close their sockets
 
 
 def pytest_configure() -> None:

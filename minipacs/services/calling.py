@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from pydicom.uid import UID
-from pynetdicom import AE, evt
+from pynetdicom import evt
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu import A_ABORT_RQ, A_RELEASE_RQ
 from pynetdicom.pdu_primitives import MaximumLengthNotification
@@ -20,7 +20,7 @@ from minipacs.echo_result import Outcome
 from minipacs.reach import look_behind, reach
 from minipacs.recognition import Failed, not_associated
 from minipacs.requestor import Requestor
-from minipacs.services import library  # noqa: F401 - how pynetdicom is to run
+from minipacs.services import library
 from minipacs.services.line import Line, LineBroken, Outgoing
 from minipacs.services.promptness import PromptAssociation
 from minipacs.tls_recognition import closed_after_handshake
@@ -202,7 +202,7 @@ class Calling:
 
     def _prepared(self, address: tuple[Any, ...]) -> PromptAssociation:
         """As AE.associate() makes it, but for the connection."""
-        entity = AE(self._caller.calling_ae_title)
+        entity = library.Entity(self._caller.calling_ae_title)
         timeout = self._caller.timeout
         entity.acse_timeout = entity.dimse_timeout = timeout
         entity.network_timeout = None  # which would end it while the peer works on our request

@@ -9,13 +9,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pydicom
-from pynetdicom import AE, _config, build_context, evt
+from pynetdicom import _config, build_context, evt
 from pynetdicom.transport import AssociationServer
 
 from minipacs.services import (
     counting,
     intake,
-    library,  # noqa: F401 - how pynetdicom is to run
+    library,
 )
 from minipacs.services.counting import Counter
 from minipacs.services.intake import Intake
@@ -68,7 +68,7 @@ class ServiceServer:
         self._object_size = object_size
         self._timeouts = timeouts
         self._served: dict[Any, Intake] = {}  # by the association of pynetdicom
-        ae = AE(ae_title)
+        ae = library.Entity(ae_title)
         ae.maximum_associations = limits.associations + 1  # it is we who count
         ae.maximum_pdu_size = limits.maximum_length
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID

@@ -1,6 +1,10 @@
 """What pynetdicom needs to be a steady peer."""
 
+import socket
 import threading
+from contextlib import suppress
+
+from pynetdicom.transport import AssociationSocket
 
 _PATIENCE = 5.0
 
@@ -29,3 +33,15 @@ class Checkpoint(threading.Event):
         while not super().wait(0.005):
             self._stands.set()
         return True
+
+
+def _shutdown_socket(self: AssociationSocket) -> None:
+    """Close it; else it is left open where the peer was quicker, and fails whichever test runs when it is collected."""
+    sock = self.socket  # which another thread may forget meanwhile
+    if sock is not None:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+        sock.close()
+
+
+AssociationSocket._shutdown_socket = _shutdown_socket  # type: ignore[method-assign]

@@ -12,6 +12,7 @@ from pynetdicom.presentation import build_context
 
 from minipacs.peers import Peer, PeerTable
 from minipacs.services.index import Index
+from minipacs.services.library import Entity
 from minipacs.services.query_retrieve import handlers
 from minipacs.services.sop_classes import FIND, GET, MOVE, SOP_CLASSES, STORAGE_SYNTAXES, UNCOMPRESSED
 
@@ -40,8 +41,8 @@ class Archive:
         self.table = PeerTable(peers)
 
 
-def application_entity(ae_title: str = "TESTER") -> AE:
-    ae = AE(ae_title)
+def application_entity(ae_title: str = "TESTER", kind: type[AE] = AE) -> AE:
+    ae = kind(ae_title)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = PATIENCE
     return ae
 
@@ -55,7 +56,7 @@ def archive(
     running = Archive(folder)
     for data in objects:
         running.keep(data)
-    ae = application_entity("MINIPACS")
+    ae = application_entity("MINIPACS", Entity)
     for uid in (*FIND, *MOVE, *GET):
         ae.add_supported_context(uid, list(UNCOMPRESSED))
     contexts = [*ae.supported_contexts]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
-from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 
 from minipacs import Peer
+from minipacs.services.promptness import PromptAssociation
 from minipacs.services.sop_classes import MOVE
 from tests.peers.pynetdicom import Checkpoint
 from tests.peers.scp import AE_TITLE, answering, contexts, storing
@@ -54,7 +54,7 @@ def test_each_answer_is_seen_by_who_waits_for_it(tmp_path: Path, monkeypatch: py
         association = entity.associate("127.0.0.1", node.port)
         assert association.is_established
         association._reactor_checkpoint = Checkpoint()
-        monkeypatch.setattr(Association, "_is_paused", LateToRun(), raising=False)
+        monkeypatch.setattr(PromptAssociation, "_is_paused", LateToRun(), raising=False)
         monkeypatch.setattr(DIMSEServiceProvider, "get_msg", late_to_take)
         answers = [status for status, _ in association.send_c_move(query, AE_TITLE, MOVE[1])]
         monkeypatch.undo()
