@@ -27,6 +27,7 @@ Examples:
   minipacs find orthanc --level series StudyInstanceUID=1.2.3
   minipacs find orthanc --level image SeriesInstanceUID=1.2.4 --key Rows
   minipacs find orthanc 0008,0061=CT --json                  by tag; a match a line
+  minipacs find orthanc --level series RequestAttributesSequence.ScheduledProcedureStepID=SPS1
 
 \b
 Matching is as PS3.4 C.2.2.2 has it: single values, wildcards, ranges, lists of UIDs (1.2.3\\\\1.2.4); the peer does it.
