@@ -87,14 +87,14 @@ def idle_and_attacked(name: str, node: Node, dial: Dial, *, tls: bool) -> None:
         with attacking(node.port, replace(FULL, tls=tls)) as attack:
             measure(process, dial, attacked)
             attack.stop()
-        process.wait_for_descriptors(idle.descriptors[0])
+        process.wait_for_descriptors(min(idle.descriptors))  # the last connection may be on its way out when we look
         after.append(process.resident_kib)
     show(name, idle, attacked)
     peak = max(attacked.resident)
     print(f"  resident memory, MB: idle {idle.resident[0] / 1024:.1f}, attacked {peak / 1024:.1f} at most", end="")
     print(f" (+{(peak - idle.resident[0]) / 1024:.1f}), after each attack {[round(kib / 1024, 1) for kib in after]}")
     print(
-        f"  descriptors: idle {idle.descriptors[0]}, attacked {max(attacked.descriptors)}, after {process.descriptors}"
+        f"  descriptors: idle {min(idle.descriptors)}, attacked {max(attacked.descriptors)}, after {process.descriptors}"
     )
     print(f"  context switches a second: {median(idle.switches):.0f}, {median(attacked.switches):.0f}", end="")
     print(f"; per cent of a core: {median(idle.cpu):.1f}, {median(attacked.cpu):.1f}")

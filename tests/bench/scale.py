@@ -17,8 +17,8 @@ class Scale:
     table: int  # peers of the larger table
     reloads: int
     rest: float  # seconds at rest
-    objects: int = 200  # small ones, stored on one association
-    images: int = 40  # of 512 KiB
+    objects: int  # small ones, stored on one association
+    images: int  # of 512 KiB
 
 
 FULL = Scale(
