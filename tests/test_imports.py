@@ -43,8 +43,9 @@ ARROWS = {
     "catalogue.we_are_called": "catalogue",
     "catalogue.we_call": "catalogue",
     "certificate": "escape",
-    "cli": "__init__ cli.formats errors",
+    "cli": "__init__ cli.decoders cli.formats errors",
     "cli.calls": "cli.options cli.targets diagnosis rules services.caller settings",
+    "cli.decoders": "",
     "cli.echo": (
         "cli cli.formats cli.options cli.progress cli.targets echo_callbacks echo_result leg_report peers report rules "
         "scu settings side_by_side tracing.transcript wire.framing wire.verification"

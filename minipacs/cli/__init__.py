@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from minipacs import __version__
+from minipacs.cli.decoders import leave_out_decoders
 from minipacs.cli.formats import is_for_monitoring
 from minipacs.errors import FileError, ListenError, MinipacsError
 
@@ -85,6 +86,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line, and exit with a code that tells the truth."""
+    leave_out_decoders()
     try:
         code = cli.main(standalone_mode=False, color=False if os.environ.get("NO_COLOR") else None)
     except (click.ClickException, MinipacsError, OSError) as error:

@@ -93,9 +93,8 @@ def idle_and_attacked(name: str, node: Node, dial: Dial, *, tls: bool) -> None:
     peak = max(attacked.resident)
     print(f"  resident memory, MB: idle {idle.resident[0] / 1024:.1f}, attacked {peak / 1024:.1f} at most", end="")
     print(f" (+{(peak - idle.resident[0]) / 1024:.1f}), after each attack {[round(kib / 1024, 1) for kib in after]}")
-    print(
-        f"  descriptors: idle {min(idle.descriptors)}, attacked {max(attacked.descriptors)}, after {process.descriptors}"
-    )
+    print(f"  descriptors: idle {min(idle.descriptors)}, attacked {max(attacked.descriptors)}", end="")
+    print(f", after {process.descriptors}")
     print(f"  context switches a second: {median(idle.switches):.0f}, {median(attacked.switches):.0f}", end="")
     print(f"; per cent of a core: {median(idle.cpu):.1f}, {median(attacked.cpu):.1f}")
     print(f"  lines that it logged in all this, of connections that were no association: {untold(node)}", flush=True)
