@@ -183,8 +183,9 @@ ARROWS = {
     "services.counting": "handover",
     "services.destination": "certificate escape peers",
     "services.drawing": "",
+    "services.durable": "",
     "services.extended_negotiation": "services.sop_classes",
-    "services.fetched_files": "errors",
+    "services.fetched_files": "errors services.durable",
     "services.find_report": "escape report",
     "services.find_scu": "services.operation services.statuses",
     "services.header": "escape services.attributes services.sequences services.texts",
@@ -216,7 +217,7 @@ ARROWS = {
         "errors peers services.index services.object_files services.query_retrieve services.server services.storage "
         "settings tls"
     ),
-    "services.object_files": "errors rules settings",
+    "services.object_files": "errors rules services.durable settings",
     "services.operation": (
         "diagnosis echo_result names recognition services.caller services.calling services.sop_classes "
         "services.statuses"

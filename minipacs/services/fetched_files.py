@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from minipacs.errors import FileError
+from minipacs.services.durable import make_durable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,16 +78,8 @@ class FetchedFiles:
             self.kept.append(path)
             return False
         file.chmod(self._mode)
-        _write_to_disk(file)
+        make_durable(file)
         file.replace(path)
-        _write_to_disk(self._folder)  # the name, which a loss of power may else take back (fsync(2))
+        make_durable(self._folder)
         self.received.append(path)
         return True
-
-
-def _write_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from minipacs.errors import StorageError
 from minipacs.rules import is_uid
+from minipacs.services.durable import make_durable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,7 +86,7 @@ class ObjectFiles:
             self._claim = _claimed(folder)
             for left in self.incoming.iterdir():
                 left.unlink()
-            _make_durable(self.folder)
+            make_durable(self.folder)
         except OSError as error:
             rule = f'{folder}: folder: must be one where objects can be kept, not "{error.strerror}"'
             raise StorageError([rule]) from None
@@ -164,7 +165,7 @@ class ObjectFiles:
                 elif overwrite:
                     os.replace(file, place)
                     kept = Kept.OVERWRITTEN
-            _make_durable(place.parent)  # of an identical one, too: whoever sent it first may still be at it
+            make_durable(place.parent)  # of an identical one, too: whoever sent it first may still be at it
             return kept
         finally:
             file.unlink(missing_ok=True)
@@ -189,12 +190,12 @@ class ObjectFiles:
         """Make all of them, so that hardly an object waits until the one for it is on disk."""
         for number in range(256):
             (self._objects / f"{number:02x}").mkdir(parents=True)
-        _make_durable(self._objects)
+        make_durable(self._objects)
 
     def _make_folder(self, folder: Path) -> None:
         if not folder.is_dir():
             folder.mkdir(exist_ok=True)
-            _make_durable(self._objects)
+            make_durable(self._objects)
 
     def _is_short_of(self, size: int) -> bool:
         place = os.statvfs(self.incoming)
@@ -257,15 +258,6 @@ def _claimed(folder: Path) -> int:
         os.close(descriptor)
         raise StorageError([f"{folder}: folder: must be that of one node, not of two: another one uses it"]) from None
     return descriptor
-
-
-def _make_durable(folder: Path) -> None:
-    """Write the names in *folder* to disk; until then a loss of power may take one back (fsync(2))."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _are_equal(one: Path, other: Path, skip: Callable[[Path], int]) -> bool:
