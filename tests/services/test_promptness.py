@@ -5,17 +5,19 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AddressInformation
 
-from minipacs.services import library  # noqa: F401 - how pynetdicom is to run
+from minipacs.services import library
 from minipacs.services.bell import Bell, Ringing
 from minipacs.services.buffered_socket import BufferedSocket
 from minipacs.services.checkpoint import Checkpoint
 from minipacs.services.promptness import PromptAssociation
+from tests.fakes import faking, rejects
 from tests.peers.node import serving, table
 from tests.peers.process import wait_until
 from tests.proc import Process
@@ -135,3 +137,19 @@ def test_what_is_still_to_be_sent_when_the_association_is_aborted_does_no_harm(
         provider.join(5)
         assert not provider.is_alive()
         assert theirs.recv(10) == b""
+
+
+# --- the connection ---------------------------------------------------------------------------------------------------
+
+
+def test_who_has_a_turn_only_when_the_peer_has_rejected_and_closed_finds_the_rejection() -> None:
+    entity = library.Entity("TESTER")
+    entity.add_requested_context("1.2.840.10008.1.1")
+    late: Any = [(evt.EVT_REQUESTED, lambda _: time.sleep(0.5))]
+    with faking(rejects(1, 1, 3)) as fake:
+        assert fake.peer.port is not None
+        association = entity.associate("127.0.0.1", fake.peer.port, evt_handlers=late)
+    answer = association.acceptor.primitive
+    assert (association.is_rejected, association.is_aborted) == (True, False)
+    assert answer is not None
+    assert answer.diagnostic == 3
