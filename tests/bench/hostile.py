@@ -1,6 +1,6 @@
 """A good peer's time, and the node's memory and descriptors, while it is attacked; and how others do beside less.
 
-    python -m tests.bench.hostile            about two minutes; loopback only, bounded in count and time
+    python -m tests.bench.hostile            about four minutes; loopback only, bounded in count and time
 
 The good peer is a bare socket that sends canned PDUs, one association after the other with a pause between. Idle and
 attacked take turns, so that whatever else the machine does meets both. Figures of one machine and one run: ratios
@@ -10,18 +10,21 @@ travel, digits do not.
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Protocol
 
 from minipacs.tls import client_context
 from tests.certificates import Authority
 from tests.hostile import FULL, attacking
-from tests.peers.node import Node, serving
+from tests.hostile_images import SLOW, TITLE, SlowDestination, attacking_images
+from tests.peers.node import Node, serving, table
+from tests.peers.storage_node import storing
 from tests.proc import Process
 
 from .client import Client
@@ -34,6 +37,13 @@ PHASES = ("connect", "associate", "echo", "release")
 LOCKED_OUT = 40.0  # seconds after which a server is not asked again
 
 Dial = Callable[[], Client]
+
+
+class Attackers(Protocol):
+    """Those who attack, while they do."""
+
+    def stop(self) -> Mapping[str, object]:
+        """End it; what became of them, by behaviour."""
 
 
 @dataclass
@@ -78,15 +88,17 @@ def measure(node: Process, dial: Dial, figures: Figures) -> None:
     figures.cpu.append((node.cpu_seconds - cpu) / seconds * 100)
 
 
-def idle_and_attacked(name: str, node: Node, dial: Dial, *, tls: bool) -> None:
+def idle_and_attacked(
+    name: str, node: Node, dial: Dial, attacked_by: Callable[[], AbstractContextManager[Attackers]]
+) -> None:
     process = Process(node.child.pid)
     idle, attacked, after = Figures(), Figures(), []
     measure(process, dial, Figures())  # warm: what is imported and kept once is
     for _ in range(ROUNDS):
         measure(process, dial, idle)
-        with attacking(node.port, replace(FULL, tls=tls)) as attack:
+        with attacked_by() as attack:
             measure(process, dial, attacked)
-            attack.stop()
+            counts = attack.stop()
         process.wait_for_descriptors(min(idle.descriptors))  # the last connection may be on its way out when we look
         after.append(process.resident_kib)
     show(name, idle, attacked)
@@ -97,6 +109,7 @@ def idle_and_attacked(name: str, node: Node, dial: Dial, *, tls: bool) -> None:
     print(f", after {process.descriptors}")
     print(f"  context switches a second: {median(idle.switches):.0f}, {median(attacked.switches):.0f}", end="")
     print(f"; per cent of a core: {median(idle.cpu):.1f}, {median(attacked.cpu):.1f}")
+    print(f"  what became of the last attackers: {counts}")
     print(f"  lines that it logged in all this, of connections that were no association: {untold(node)}", flush=True)
 
 
@@ -162,7 +175,7 @@ def side_by_side(what: str, attack: Callable[[int], str]) -> None:
 
 def plain(folder: Path) -> None:
     with serving(folder, '[peers.bench]\nae_title = "BENCH"\n') as node:
-        idle_and_attacked("plain port", node, lambda: Client(node.port), tls=False)
+        idle_and_attacked("plain port", node, lambda: Client(node.port), lambda: attacking(node.port, FULL))
 
 
 def by_tls(folder: Path) -> None:
@@ -182,13 +195,26 @@ def by_tls(folder: Path) -> None:
             client.socket = context.wrap_socket(client.socket, server_hostname="127.0.0.1")
             return client
 
-        idle_and_attacked("port for TLS", node, dial, tls=True)
+        idle_and_attacked("port for TLS", node, dial, lambda: attacking(node.port, replace(FULL, tls=True)))
+
+
+def with_storage(folder: Path) -> None:
+    """Peers that are admitted attack, by what they send to be stored, looked up and moved."""
+    with SlowDestination() as slow:
+        peers = table(
+            {"name": "bench", "ae_title": "BENCH"},
+            {"name": "hostile", "ae_title": TITLE},
+            {"name": "slow", "ae_title": SLOW, "host": "127.0.0.1", "port": slow.port},
+        )
+        with storing(folder, peers) as (node, kept):
+            index = kept / "index.sqlite"
+            idle_and_attacked("storage", node, lambda: Client(node.port), lambda: attacking_images(node.port, index))
 
 
 def main() -> None:
     allow_many_files()
     print(f"attack: {FULL}")
-    for node in (plain, by_tls):
+    for node in (plain, by_tls, with_storage):
         with tempfile.TemporaryDirectory() as folder:
             node(Path(folder))
     side_by_side("beside 40 silent connections", beside_silent_ones)

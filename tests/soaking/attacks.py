@@ -1,4 +1,7 @@
-"""Hostile clients that come in waves: each as many at once on the plain port and on the one for TLS, then a pause."""
+"""Hostile clients that come in waves: each as many at once on the plain port and on the one for TLS, then a pause.
+
+Beside them, in each wave, peers that are admitted send what is small and dear to whoever stores it or looks it up.
+"""
 
 import threading
 import time
@@ -9,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..hostile import Attack, attacking
+from ..hostile_images import attacking_images
 from .attempts import Book
 
 PAUSE = 4.0
@@ -26,10 +30,11 @@ ATTACK = Attack(silent=100, half_sent=100, trickling=50, closing=10, http=10, fo
 class Attacks:
     """A thread that lets them come and go."""
 
-    def __init__(self, ports: Sequence[int], folder: Path, book: Book) -> None:
+    def __init__(self, ports: Sequence[int], index: Path, folder: Path, book: Book) -> None:
         self.waves: list[tuple[float, float]] = []  # when each began and ended, in seconds since the soak began
         self.opened: Counter[str] = Counter()  # connections, by behaviour
         self._ports = ports
+        self._index = index
         self._folder = folder
         self._book = book
         self._calm_since: float | None = 0.0
@@ -62,9 +67,14 @@ class Attacks:
                 stack.enter_context(attacking(port, replace(ATTACK, tls=bool(number)), self._folder))
                 for number, port in enumerate(self._ports)
             ]
+            images = stack.enter_context(attacking_images(self._ports[0], self._index, seconds=_PATIENCE))
             self._stop.wait(WAVE)
             for wave in waves:
                 for behaviour, counts in wave.stop().items():
                     self.opened[behaviour] += counts.opened
+            for behaviour, answers in images.stop().items():
+                self.opened[behaviour] += sum(answers.values())
+                if "no answer" in answers:
+                    self._book.fail("the attackers:", f"{behaviour} got no answer")
         ended = self._calm_since = time.monotonic()
         self.waves.append((began - self._book.started, ended - self._book.started))

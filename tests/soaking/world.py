@@ -11,6 +11,7 @@ from pathlib import Path
 from minipacs import Peer
 
 from ..certificates import Identity
+from ..hostile_images import SLOW, TITLE, SlowDestination
 from ..peers.dcmtk import StoreSCP, storescp
 from ..peers.node import Node, serving, table
 from ..peers.orthanc import Orthanc
@@ -36,8 +37,9 @@ PERMANENT: tuple[Mapping[str, object], ...] = (
     {"name": "scu", "ae_title": "SCU"},
     {"name": "scu-tls", "ae_title": "SCU_TLS"},
     {"name": "held", "ae_title": "HELD"},
+    {"name": "hostile", "ae_title": TITLE, "services": ["store", "find", "move"]},
 )
-"""Who is admitted all the time; and TIED, who is tied to a certificate of its own."""
+"""Who is admitted all the time; with TIED, who is tied to a certificate of its own, and the slow destination."""
 
 
 @dataclass
@@ -62,9 +64,15 @@ def prepare(stack: ExitStack, folder: Path, book: Book) -> World:
     """Start the node and the other peers; nobody calls yet."""
     renewal = Renewal(folder / "node" / "conf", folder / "certificates", book)
     tied = renewal.identity()
-    permanent = (*PERMANENT, {"name": "tied", "ae_title": "TIED", "certificate": _fingerprint(tied)})
+    slow = stack.enter_context(SlowDestination())
+    permanent = (
+        *PERMANENT,
+        {"name": "tied", "ae_title": "TIED", "certificate": _fingerprint(tied)},
+        {"name": "slow", "ae_title": SLOW, "host": "127.0.0.1", "port": slow.port},
+    )
     settings = str(folder / "node" / "conf" / "minipacs.toml")
-    node = stack.enter_context(serving(folder / "node", table(*permanent), "--config", settings))
+    options = ("--config", settings, "--storage", "kept")
+    node = stack.enter_context(serving(folder / "node", table(*permanent), *options))
     pid = node.child.pid
     before = read_sample(pid, 0.0, False)
     log = NodeLog(_is_stranger, book.fail)
@@ -73,7 +81,7 @@ def prepare(stack: ExitStack, folder: Path, book: Book) -> World:
     stack.callback(follower.stop)
     tls_port = int(node.wait_for("listening", 1)["tls_port"])
     ledger = Ledger(GUESTS)
-    attacks = Attacks((node.port, tls_port), folder, book)
+    attacks = Attacks((node.port, tls_port), folder / "node" / "kept" / "index.sqlite", folder, book)
     changes = Changes(node.peers, permanent, pid, ledger, log, book)
     sampler = Sampler(pid, book.started, attacks.is_attacked, stack.enter_context((folder / "samples.csv").open("w")))
     others = stack.enter_context(ExitStack())
