@@ -78,6 +78,19 @@ def answers_another(status: int) -> Behaviour:
     )
 
 
+def answers_too_deep(levels: int) -> Behaviour:
+    """A match with so many sequences within each other, each a handful of bytes."""
+    item = struct.pack("<HH2sxxIHHI", 0x0008, 0x1110, b"SQ", 0xFFFFFFFF, 0xFFFE, 0xE000, 0xFFFFFFFF)
+    return at_the_request(lambda conversation, request: conversation.send(match(item * levels, *request)))
+
+
+def match(data: bytes, context_id: int, field: int, message_id: int) -> bytes:
+    """A response that is not the last, and its identifier."""
+    elements = words((0x0100, field | 0x8000), (0x0120, message_id), (0x0800, 0), (0x0900, 0xFF00))
+    told = pdu(_P_DATA, pdv(command(*elements), context_id=context_id))
+    return told + pdu(_P_DATA, pdv(data, context_id=context_id, control=2))
+
+
 def does_not_read_until(event: threading.Event) -> Behaviour:
     """Takes the association, and nothing of what is sent on it before."""
 

@@ -6,12 +6,14 @@ of an A-ASSOCIATE-AC is read by the same engine.
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Self
 
 from pydicom.uid import UID
 from pynetdicom import evt
-from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_messages import C_FIND_RSP, C_GET_RSP, C_MOVE_RSP, C_STORE_RQ
 from pynetdicom.pdu import A_ABORT_RQ, A_RELEASE_RQ
 from pynetdicom.pdu_primitives import MaximumLengthNotification
 from pynetdicom.transport import AddressInformation
@@ -21,6 +23,7 @@ from minipacs.reach import look_behind, reach
 from minipacs.recognition import Failed, not_associated
 from minipacs.requestor import Requestor
 from minipacs.services import library
+from minipacs.services.bounded_reading import FAILURES, REQUEST, ReadingError, TooMuch, check
 from minipacs.services.line import Line, LineBroken, Outgoing
 from minipacs.services.promptness import PromptAssociation
 from minipacs.tls_recognition import closed_after_handshake
@@ -48,6 +51,11 @@ MOST_CONTEXTS = 128
 GONE = frozenset({Outcome.UNREACHABLE, Outcome.NO_ASSOCIATION, Outcome.REJECTED})
 """The outcomes of a peer that cannot be had, whatever it is asked for."""
 
+MOST_RESPONSES = 100_000
+"""To what is asked on one association: more than a C-MOVE has of the objects that it can count."""
+
+_MOST_BYTES = 1 << 26  # of the identifiers of these responses
+_AHEAD = 64  # responses that are read before those before them are taken
 _READING = 1.0  # seconds
 _LONGEST_PDU = 1 << 17  # bytes that we send at once to a peer that takes any length
 
@@ -80,6 +88,10 @@ class Calling:
         self._is_invalid = self._is_released = self._has_answer = False
         self._message_id = 0  # of the request that is under way
         self._stray = ""  # a response to another, and to which
+        self._excess = ""  # what of the responses is more than we take
+        self._responses = self._bytes = 0
+        self._room = threading.Semaphore(_AHEAD)
+        self._is_over = False
         self.local_address = ""
 
     def __enter__(self) -> Self:
@@ -108,6 +120,8 @@ class Calling:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Release it; abort it when it failed, or when the peer owes us an answer."""
+        self._is_over = True
+        self._room.release()
         if kind is None:
             self._association.release()
         self._end()
@@ -156,7 +170,8 @@ class Calling:
         self._has_answer, self._message_id = False, message_id
         try:
             for status, identifier in ask(self._association):
-                if not status or self._stray:
+                self._room.release()
+                if not status or self._stray or self._excess or self._is_invalid:
                     raise self._loss()
                 self._has_answer = False
                 yield status, identifier
@@ -171,7 +186,8 @@ class Calling:
     def cut(self) -> None:
         """End it now, from another thread; who waits for an answer gets none."""
         with suppress(AttributeError):  # it is not connected yet
-            self._line.is_broken = True
+            self._line.is_broken = self._is_over = True
+            self._room.release()
             self._association.dimse.msg_queue.put((None, None))
 
     def _connected(self) -> socket.socket:
@@ -241,6 +257,30 @@ class Calling:
         answered = event.message.command_set.get("MessageIDBeingRespondedTo")
         if answered not in {None, self._message_id}:  # None: it is taken for no response at all (PS3.7 §9.3)
             self._stray = f"{answered}, not to {self._message_id}"
+        if isinstance(event.message, C_FIND_RSP | C_MOVE_RSP | C_GET_RSP):
+            self._weigh(event.message)
+            while not self._room.acquire(timeout=_READING) and not self._is_over:
+                pass  # the peer waits meanwhile
+
+    def _weigh(self, response: Any) -> None:
+        """Look at what a response has beyond its status, and take it away where pynetdicom is not to decode it."""
+        data = response.data_set.getvalue()
+        self._responses += 1
+        self._bytes += len(data)
+        syntax = self.accepted[0].transfer_syntax[0]  # of the request, by which pynetdicom decodes it
+        try:
+            if self._responses > MOST_RESPONSES:
+                raise TooMuch(f"more than {MOST_RESPONSES} responses")
+            if self._bytes > _MOST_BYTES:
+                raise TooMuch(f"more than {_MOST_BYTES} bytes")
+            check(data, syntax, REQUEST if isinstance(response, C_FIND_RSP) else FAILURES)
+        except TooMuch as excess:
+            self._excess = str(excess)
+        except ReadingError:
+            self._is_invalid = True
+        else:
+            return
+        response.data_set = BytesIO()
 
     def _on_transition(self, event: Any) -> None:
         if event.fsm_event == "Evt19":
@@ -260,6 +300,8 @@ class Calling:
         """Name the cause of an association that ended, or of an answer that did not come."""
         if self._stray:
             return Failed(Outcome.ABORTED, "service.another-message", self._stray)
+        if excess := self._excess or self._association.dimse.excess:
+            return Failed(Outcome.ABORTED, "service.excess", excess)
         if self._line.is_broken:
             self._association.dul.join(_READING)  # it may still read why
         if self._abort is not None:

@@ -41,7 +41,7 @@ def text_of(data: Dataset, tag: int, vr: str, inherited: object = "") -> str:
     if isinstance(element, RawDataElement):
         element = convert_raw_data_element(element)
     value = element.value
-    if value is None or vr == "SQ":
+    if value is None or element.VR == "SQ":  # as what is to be text may be, too
         return ""
     values = value if isinstance(value, MultiValue | list | tuple) else [value]
     return trimmed("\\".join(map(str, values)), vr)

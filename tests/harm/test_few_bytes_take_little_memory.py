@@ -1,0 +1,186 @@
+"""Few bytes take little memory and little time, whatever they inflate to and whatever pydicom would make of them."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ..peers.node import Node, table
+from ..peers.storage_node import objects, storing
+from ..raw import CT_IMAGE_STORAGE, IMPLICIT, VERIFICATION
+from ..storing import encoded, image
+from ..wire.exchange import echo, echo_answers, p_data
+from .messages import (
+    DEFLATED,
+    EXPLICIT,
+    FIND,
+    GET,
+    MOVE,
+    UNDEFINED,
+    asked,
+    associated,
+    deflated,
+    element,
+    ending,
+    implicit,
+    peak,
+    reset_peak,
+    stored,
+)
+
+PEERS = table(
+    {"name": "py", "ae_title": "PYNETDICOM", "host": "127.0.0.1", "port": 1},
+    {"name": "neighbour", "ae_title": "ECHOSCU"},
+)
+MOST = 100  # MiB more than before
+AT_ONCE = 5.0  # seconds, on a machine that does much else
+
+ITEM, ITEM_END, SEQUENCE_END = ending(0xFFFEE000), ending(0xFFFEE00D), ending(0xFFFEE0DD)
+OPEN_ITEM = implicit(0xFFFEE000, length=UNDEFINED)
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with storing(tmp_path_factory.mktemp("node"), PEERS, overwrite=True) as (node, _):
+        yield node
+
+
+def sequence(items: bytes, tag: int = 0x00400275) -> bytes:
+    return element(tag, b"SQ", items, length=UNDEFINED) + SEQUENCE_END
+
+
+def empties(count: int, tag: int = 0x00100010) -> bytes:
+    return element(tag, b"PN") * count
+
+
+def nested(depth: int) -> bytes:
+    start = element(0x00400275, b"SQ", OPEN_ITEM, length=UNDEFINED)
+    return start * depth + (ITEM_END + SEQUENCE_END) * depth
+
+
+LEVEL = element(0x00080052, b"CS", b"STUDY ")
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "empty elements": lambda: LEVEL + empties(1 << 20),
+    "one long text": lambda: LEVEL + element(0x00104000, b"UT", b"x" * (1 << 26)),
+    "items of a sequence": lambda: LEVEL + sequence(ITEM * (1 << 20)),
+    "items of a sequence with a length": lambda: LEVEL + element(0x00400275, b"SQ", ITEM * 130_000),
+    "what may be a sequence": lambda: LEVEL + element(0x00400275, b"UN", ITEM * 130_000),
+    "items within items": lambda: LEVEL + sequence((OPEN_ITEM + ITEM_END) * (1 << 17)),
+    "nested": lambda: LEVEL + nested(30_000),
+    "nested a little": lambda: LEVEL + nested(40),
+    "values": lambda: LEVEL + element(0x00081030, b"UC", b"\\" * (1 << 20)),
+    "values of a UID": lambda: LEVEL + element(0x0020000D, b"UI", b"\\" * 0xFFFE),
+    "zeros": lambda: bytes(1 << 26),
+}
+
+
+def is_beyond(status: int, comment: str) -> bool:
+    return status in {0xA700, 0xC000} and comment.startswith("the data set ")
+
+
+def growth(node: Node, act: Callable[[], None]) -> tuple[int, float]:
+    """How many MiB the node takes more at its peak, and how many seconds it takes."""
+    before, started = reset_peak(node.child.pid), time.monotonic()
+    act()
+    return peak(node.child.pid) - before, time.monotonic() - started
+
+
+@pytest.mark.parametrize("service", [FIND, MOVE, GET])
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_deflated_identifier_is_refused_as_soon_as_it_is_too_much(bomb: str, service: bytes, node: Node) -> None:
+    data = deflated(BOMBS[bomb]())
+    answers = []
+    with associated(node.port, service, DEFLATED) as peer:
+        more, seconds = growth(node, lambda: answers.append(asked(peer, service, data)))
+        assert is_beyond(*answers[0]), answers
+        assert asked(peer, service, deflated(element(0x00080052, b"CS", b"NONE")))[0] == 0xA900, "it goes on"
+    assert more < MOST
+    assert seconds < AT_ONCE
+
+
+@pytest.mark.parametrize(
+    "bomb", ["empty elements", "items of a sequence", "items within items", "nested", "values", "zeros"]
+)
+def test_so_is_one_that_is_as_long_as_may_be(bomb: str, node: Node) -> None:
+    answers = []
+    with associated(node.port, FIND, EXPLICIT) as peer:
+        more, seconds = growth(node, lambda: answers.append(asked(peer, FIND, BOMBS[bomb]()[: (1 << 20) - 64])))
+    assert is_beyond(*answers[0]), answers
+    assert more < MOST
+    assert seconds < AT_ONCE
+
+
+def test_an_identifier_with_all_that_people_ask_for_is_answered(node: Node) -> None:
+    uids = b"\\".join(b"1.2.826.0.1.3680043.10.1234.%d" % number for number in range(20_000))
+    for identifier in (
+        LEVEL + element(0x0020000D, b"UI", uids[:60_000].rpartition(b"\\")[0]),
+        LEVEL + empties(1000) + sequence(OPEN_ITEM + empties(1000) + ITEM_END, 0x00321064),
+        LEVEL + element(0x00104000, b"UT", b"x" * 500_000),
+    ):
+        for data, syntax in ((identifier, EXPLICIT), (deflated(identifier), DEFLATED)):
+            with associated(node.port, FIND, syntax) as peer:
+                assert asked(peer, FIND, data) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("syntax", "data"),
+    [
+        (EXPLICIT, lambda: empties(1 << 22)),
+        (EXPLICIT, lambda: empties(1 << 22, 0x7FE10010)),
+        (EXPLICIT, lambda: sequence(ITEM * (1 << 22))),
+        (EXPLICIT, lambda: sequence(ITEM * (1 << 22), 0x00181115)),
+        (EXPLICIT, lambda: element(0x7FE00010, b"OB", length=UNDEFINED) + ITEM * (1 << 22) + SEQUENCE_END),
+        (DEFLATED, lambda: empties(1 << 24)),
+        (DEFLATED, lambda: nested(30_000)),
+    ],
+    ids=["elements", "elements behind", "items", "items of others", "fragments", "deflated", "deep"],
+)
+def test_an_object_of_nothing_but_elements_is_refused(syntax: bytes, data: Callable[[], bytes], node: Node) -> None:
+    whole = encoded(image("1.2.3"))[:-20] + data()
+    answers: list[tuple[int, str]] = []
+    with associated(node.port, CT_IMAGE_STORAGE, syntax) as peer:
+        more, seconds = growth(
+            node, lambda: answers.append(stored(peer, deflated(whole) if syntax == DEFLATED else whole))
+        )
+    assert answers[0][0] == 0xA700, answers
+    assert more < MOST
+    assert seconds < 4 * AT_ONCE
+    assert list((node.folder / "kept" / "incoming").iterdir()) == []
+
+
+def test_a_neighbour_is_answered_meanwhile(node: Node) -> None:
+    large = encoded(image("1.2.3"))[:-20] + empties(1 << 22, 0x7FE10010)
+    bomb = deflated(BOMBS["items within items"]())
+
+    def attack() -> None:
+        with associated(node.port, FIND, DEFLATED) as asking, associated(node.port, CT_IMAGE_STORAGE, EXPLICIT) as peer:
+            assert stored(peer, large)[0] == 0xA700
+            assert is_beyond(*asked(asking, FIND, bomb))
+
+    attackers = [threading.Thread(target=attack) for _ in range(3)]
+    seconds = []
+    with associated(node.port, VERIFICATION, IMPLICIT, b"ECHOSCU") as neighbour:
+        for one in attackers:
+            one.start()
+        while any(one.is_alive() for one in attackers):
+            started = time.monotonic()
+            neighbour.send(p_data(echo()))
+            assert neighbour.receive_pdu(AT_ONCE) == echo_answers(1)
+            seconds.append(time.monotonic() - started)
+    assert seconds
+    assert sorted(seconds)[len(seconds) // 2] < 0.5
+    assert max(seconds) < AT_ONCE
+
+
+def test_what_is_listed_is_what_is_needed(node: Node) -> None:
+    """An object of many frames, each with its elements, is taken as it is, and read no further than is needed."""
+    frame = OPEN_ITEM + b"".join(element(0x00280000 + 2 * n, b"LO", b"ab") for n in range(8)) + ITEM_END
+    whole = encoded(image("1.2.4"))[:-20] + sequence(frame * 20_000, 0x52009230) + element(0x7FE00010, b"OW", bytes(8))
+    answers: list[tuple[int, str]] = []
+    with associated(node.port, CT_IMAGE_STORAGE, EXPLICIT) as peer:
+        more, _ = growth(node, lambda: answers.append(stored(peer, whole, "1.2.4")))
+    assert answers == [(0, "")]
+    assert more < MOST
+    assert objects(node.folder / "kept")["1.2.4"].read_bytes().endswith(whole)
