@@ -107,7 +107,7 @@ def decoded(data: bytes, syntax: UID, bounds: Bounds = REQUEST) -> Dataset:
     """
     if syntax.is_deflated:
         inflated = _Inflated(BytesIO(data), bounds.size)
-        data = inflated.read(bounds.size)
+        data, syntax = inflated.read(bounds.size), ExplicitVRLittleEndian
         inflated.end()
     check(data, syntax, bounds)
     return _read(data, syntax.is_implicit_VR, syntax.is_little_endian)

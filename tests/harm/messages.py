@@ -18,6 +18,7 @@ IMPLICIT, EXPLICIT, DEFLATED = b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1", b"1
 FIND, MOVE, GET = (b"1.2.840.10008.5.1.4.1.2.2.%d" % number for number in (1, 2, 3))
 FIELDS = {FIND: 0x0020, MOVE: 0x0021, GET: 0x0010}
 UNDEFINED = 0xFFFFFFFF
+_NO_DATA_SET = 0x0101  # Command Data Set Type (PS3.7 §E.1)
 WITHIN = 60.0  # seconds for an answer, on a machine that does much else
 
 
@@ -42,14 +43,17 @@ def asked(peer: RawPeer, sop_class: bytes, identifier: bytes) -> tuple[int, str]
     """Send a C-FIND-RQ, C-MOVE-RQ or C-GET-RQ: the first status, and the Error Comment."""
     peer.socket.settimeout(WITHIN)
     elements = [(2, padded(sop_class)), *words((0x0100, FIELDS[sop_class]), (0x0110, 7))]
-    more = [(0x0600, b"PYNETDICOM")] if sop_class == MOVE else []
+    more = [(0x0600, b"MINIPACS")] if sop_class == MOVE else []
     told = command(*elements, *more, *words((0x0700, 0), (0x0800, 1)))
     peer.send(b"".join([pdu(0x04, pdv(told)), *data_pdus(identifier)]))
     return answered(peer)
 
 
 def answered(peer: RawPeer) -> tuple[int, str]:
+    """The status of the next response, and its Error Comment."""
     response = read_dataset(BytesIO(peer.receive_pdu(WITHIN)[12:]), True, True)
+    if response.CommandDataSetType != _NO_DATA_SET:  # of a C-MOVE or a C-GET, the objects that failed
+        peer.receive_pdu(WITHIN)
     return response.Status, response.get("ErrorComment", "")
 
 

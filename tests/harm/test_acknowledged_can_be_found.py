@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import dcmread
@@ -91,8 +92,8 @@ def got(node: Node, uid: str, syntax: bytes) -> list[bytes]:
     entity: AE = application_entity("PYNETDICOM")
     entity.add_requested_context(GET.decode())
     entity.add_requested_context(CT, syntax.decode())
-    roles = [build_role(CT, scp_role=True)]
-    handlers = [(evt.EVT_C_STORE, take)]
+    roles: list[Any] = [build_role(CT, scp_role=True)]
+    handlers: list[Any] = [(evt.EVT_C_STORE, take)]
     association = entity.associate("127.0.0.1", node.port, ae_title="MINIPACS", ext_neg=roles, evt_handlers=handlers)
     keys = identifier("IMAGE", StudyInstanceUID="1.2.3.1", SeriesInstanceUID="1.2.3.1.1", SOPInstanceUID=uid)
     assert [one.Status for one, _ in association.send_c_get(keys, GET.decode())][-1] == 0
@@ -183,10 +184,10 @@ def test_what_is_acknowledged_is_listed_found_and_brought_back(case: str, node: 
     "name", ["JPEGLSNearLossless_08.dcm", "JPEGLSNearLossless_16.dcm", "SC_rgb_jls_lossy_line.dcm"]
 )
 def test_the_files_of_pydicom_are_answered_truthfully(name: str, node: Node) -> None:
-    file = get_testdata_file(name)
+    file = str(get_testdata_file(name))
     data = dcmread(file)
     uid = str(data.SOPInstanceUID)
-    done = run_minipacs(node.folder, "store", f"MINIPACS@127.0.0.1:{node.port}", str(file), "--json")
+    done = run_minipacs(node.folder, "store", f"MINIPACS@127.0.0.1:{node.port}", file, "--json")
     is_stored = json.loads(done.stdout.splitlines()[0])["outcome"] == "stored"
     assert (
         is_stored == (done.returncode == 0) == (len(listed(node, uid)) == 1) == (uid in objects(node.folder / "kept"))

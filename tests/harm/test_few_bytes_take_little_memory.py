@@ -10,7 +10,7 @@ from ..peers.node import Node, table
 from ..peers.storage_node import objects, storing
 from ..raw import CT_IMAGE_STORAGE, IMPLICIT, VERIFICATION
 from ..storing import encoded, image
-from ..wire.exchange import echo, echo_answers, p_data
+from ..wire.exchange import echo, echo_answers
 from .messages import (
     DEFLATED,
     EXPLICIT,
@@ -29,10 +29,7 @@ from .messages import (
     stored,
 )
 
-PEERS = table(
-    {"name": "py", "ae_title": "PYNETDICOM", "host": "127.0.0.1", "port": 1},
-    {"name": "neighbour", "ae_title": "ECHOSCU"},
-)
+PEERS = [{"name": "py", "ae_title": "PYNETDICOM"}, {"name": "neighbour", "ae_title": "ECHOSCU"}]
 MOST = 100  # MiB more than before
 AT_ONCE = 5.0  # seconds, on a machine that does much else
 
@@ -42,7 +39,9 @@ OPEN_ITEM = implicit(0xFFFEE000, length=UNDEFINED)
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    with storing(tmp_path_factory.mktemp("node"), PEERS, overwrite=True) as (node, _):
+    with storing(tmp_path_factory.mktemp("node"), table(*PEERS), overwrite=True) as (node, _):
+        itself = {"name": "itself", "ae_title": "MINIPACS", "host": "127.0.0.1", "port": node.port}  # for C-MOVE
+        node.save(table(*PEERS, itself))
         yield node
 
 
@@ -166,7 +165,7 @@ def test_a_neighbour_is_answered_meanwhile(node: Node) -> None:
             one.start()
         while any(one.is_alive() for one in attackers):
             started = time.monotonic()
-            neighbour.send(p_data(echo()))
+            neighbour.send(echo())
             assert neighbour.receive_pdu(AT_ONCE) == echo_answers(1)
             seconds.append(time.monotonic() - started)
     assert seconds
