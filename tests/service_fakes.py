@@ -8,6 +8,7 @@ from minipacs.wire.associate import AssociateRQ
 
 from .fakes import Behaviour, Conversation
 from .raw import accepting, command, pdu, pdv, words
+from .storing import data_pdus
 from .wire.exchange import ABORT_0_0, RELEASE_RQ
 
 _FIELD, _MESSAGE_ID = struct.pack("<HHI", 0, 0x0100, 2), struct.pack("<HHI", 0, 0x0110, 2)
@@ -87,8 +88,9 @@ def answers_too_deep(levels: int) -> Behaviour:
 def match(data: bytes, context_id: int, field: int, message_id: int) -> bytes:
     """A response that is not the last, and its identifier."""
     elements = words((0x0100, field | 0x8000), (0x0120, message_id), (0x0800, 0), (0x0900, 0xFF00))
-    told = pdu(_P_DATA, pdv(command(*elements), context_id=context_id))
-    return told + pdu(_P_DATA, pdv(data, context_id=context_id, control=2))
+    return b"".join(
+        [pdu(_P_DATA, pdv(command(*elements), context_id=context_id)), *data_pdus(data, context_id=context_id)]
+    )
 
 
 def does_not_read_until(event: threading.Event) -> Behaviour:

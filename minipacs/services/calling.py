@@ -6,7 +6,6 @@ of an A-ASSOCIATE-AC is read by the same engine.
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Self
@@ -51,11 +50,11 @@ MOST_CONTEXTS = 128
 GONE = frozenset({Outcome.UNREACHABLE, Outcome.NO_ASSOCIATION, Outcome.REJECTED})
 """The outcomes of a peer that cannot be had, whatever it is asked for."""
 
-MOST_RESPONSES = 100_000
-"""To what is asked on one association: more than a C-MOVE has of the objects that it can count."""
+MOST_MATCHES, MOST_RESPONSES = 50_000, 100_000
+"""Of a C-FIND, and of a C-MOVE or C-GET, which can count 65 535 objects: on one association."""
 
 _MOST_BYTES = 1 << 26  # of the identifiers of these responses
-_AHEAD = 64  # responses that are read before those before them are taken
+_AHEAD = 64  # messages that are read before those before them are taken
 _READING = 1.0  # seconds
 _LONGEST_PDU = 1 << 17  # bytes that we send at once to a peer that takes any length
 
@@ -90,8 +89,7 @@ class Calling:
         self._stray = ""  # a response to another, and to which
         self._excess = ""  # what of the responses is more than we take
         self._responses = self._bytes = 0
-        self._room = threading.Semaphore(_AHEAD)
-        self._is_over = False
+        self._is_taking = False  # what the peer sends, one message after the other
         self.local_address = ""
 
     def __enter__(self) -> Self:
@@ -120,8 +118,7 @@ class Calling:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Release it; abort it when it failed, or when the peer owes us an answer."""
-        self._is_over = True
-        self._room.release()
+        self._take_no_more()
         if kind is None:
             self._association.release()
         self._end()
@@ -151,7 +148,7 @@ class Calling:
         status: Dataset | None = None
         with suppress(LineBroken, RuntimeError):  # RuntimeError: it ended before
             status = self._association.send_c_store(dataset, msg_id=message_id)
-        if not status or self._stray:
+        if not status or self._stray or self._excess:
             raise self._loss()
         return status
 
@@ -168,15 +165,17 @@ class Calling:
             Failed: another one was owed, and none came, or one to another request.
         """
         self._has_answer, self._message_id = False, message_id
+        self._is_taking = True
         try:
             for status, identifier in ask(self._association):
-                self._room.release()
                 if not status or self._stray or self._excess or self._is_invalid:
                     raise self._loss()
                 self._has_answer = False
                 yield status, identifier
         except (LineBroken, RuntimeError):
             raise self._loss() from None
+        finally:
+            self._take_no_more()
 
     def cancel(self, message_id: int, sop_class: str) -> None:
         """Send a C-CANCEL-RQ for the operation that is under way (PS3.7 §9.3.2.3)."""
@@ -186,8 +185,8 @@ class Calling:
     def cut(self) -> None:
         """End it now, from another thread; who waits for an answer gets none."""
         with suppress(AttributeError):  # it is not connected yet
-            self._line.is_broken = self._is_over = True
-            self._room.release()
+            self._line.is_broken = True
+            self._take_no_more()
             self._association.dimse.msg_queue.put((None, None))
 
     def _connected(self) -> socket.socket:
@@ -251,6 +250,7 @@ class Calling:
 
     def _on_message(self, event: Any) -> None:
         """Look at what comes before pynetdicom does, which takes any response for one to its last request."""
+        self._hold_back()
         if isinstance(event.message, C_STORE_RQ):
             return
         self._has_answer = True
@@ -259,8 +259,24 @@ class Calling:
             self._stray = f"{answered}, not to {self._message_id}"
         if isinstance(event.message, C_FIND_RSP | C_MOVE_RSP | C_GET_RSP):
             self._weigh(event.message)
-            while not self._room.acquire(timeout=_READING) and not self._is_over:
-                pass  # the peer waits meanwhile
+        else:  # there is none in any other
+            event.message.data_set = BytesIO()
+
+    def _hold_back(self) -> None:
+        """Let the peer wait while there is enough of what it sends; where nobody takes it, it is not asked for."""
+        messages = self._association.dimse.msg_queue
+        with messages.not_full:
+            while len(messages.queue) >= _AHEAD and self._is_taking:
+                messages.not_full.wait(_READING)
+        if len(messages.queue) >= _AHEAD:
+            self._excess = f"more than {_AHEAD} messages that were not asked for"
+            self._line.is_broken = True
+
+    def _take_no_more(self) -> None:
+        self._is_taking = False
+        messages = self._association.dimse.msg_queue
+        with messages.not_full:
+            messages.not_full.notify_all()
 
     def _weigh(self, response: Any) -> None:
         """Look at what a response has beyond its status, and take it away where pynetdicom is not to decode it."""
@@ -268,12 +284,14 @@ class Calling:
         self._responses += 1
         self._bytes += len(data)
         syntax = self.accepted[0].transfer_syntax[0]  # of the request, by which pynetdicom decodes it
+        is_match = isinstance(response, C_FIND_RSP)
+        most = MOST_MATCHES if is_match else MOST_RESPONSES
         try:
-            if self._responses > MOST_RESPONSES:
-                raise TooMuch(f"more than {MOST_RESPONSES} responses")
+            if self._responses > most:
+                raise TooMuch(f"more than {most} responses")
             if self._bytes > _MOST_BYTES:
                 raise TooMuch(f"more than {_MOST_BYTES} bytes")
-            check(data, syntax, REQUEST if isinstance(response, C_FIND_RSP) else FAILURES)
+            check(data, syntax, REQUEST if is_match else FAILURES)
         except TooMuch as excess:
             self._excess = str(excess)
         except ReadingError:

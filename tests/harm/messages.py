@@ -82,7 +82,7 @@ def deflated(data: bytes) -> bytes:
 def peak(pid: int) -> int:
     """The most memory of a process so far, or since reset_peak(), in MiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")), 0)  # 0: it has ended
 
 
 def reset_peak(pid: int) -> int:

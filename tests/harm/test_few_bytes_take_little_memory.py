@@ -2,6 +2,7 @@
 
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -49,8 +50,15 @@ def sequence(items: bytes, tag: int = 0x00400275) -> bytes:
     return element(tag, b"SQ", items, length=UNDEFINED) + SEQUENCE_END
 
 
-def empties(count: int, tag: int = 0x00100010) -> bytes:
-    return element(tag, b"PN") * count
+def empties(count: int, group: int = 0x0011) -> bytes:
+    """So many empty elements, each with a tag of its own."""
+    of_group = [min(count - first, 1 << 16) for first in range(0, count, 1 << 16)]
+    vr = int.from_bytes(b"PN", "little") << 32
+    starts = [vr | group + 2 * number for number in range(len(of_group))]
+    return b"".join(
+        array("Q", range(start, start + (most << 16), 1 << 16)).tobytes()
+        for start, most in zip(starts, of_group, strict=True)
+    )
 
 
 def nested(depth: int) -> bytes:
@@ -61,7 +69,7 @@ def nested(depth: int) -> bytes:
 LEVEL = element(0x00080052, b"CS", b"STUDY ")
 
 BOMBS: dict[str, Callable[[], bytes]] = {
-    "empty elements": lambda: LEVEL + empties(1 << 20),
+    "empty elements": lambda: LEVEL + empties(1 << 18),
     "one long text": lambda: LEVEL + element(0x00104000, b"UT", b"x" * (1 << 26)),
     "items of a sequence": lambda: LEVEL + sequence(ITEM * (1 << 20)),
     "items of a sequence with a length": lambda: LEVEL + element(0x00400275, b"SQ", ITEM * 130_000),
@@ -127,11 +135,11 @@ def test_an_identifier_with_all_that_people_ask_for_is_answered(node: Node) -> N
     ("syntax", "data"),
     [
         (EXPLICIT, lambda: empties(1 << 22)),
-        (EXPLICIT, lambda: empties(1 << 22, 0x7FE10010)),
+        (EXPLICIT, lambda: empties(1 << 22, 0x7FE1)),
         (EXPLICIT, lambda: sequence(ITEM * (1 << 22))),
         (EXPLICIT, lambda: sequence(ITEM * (1 << 22), 0x00181115)),
         (EXPLICIT, lambda: element(0x7FE00010, b"OB", length=UNDEFINED) + ITEM * (1 << 22) + SEQUENCE_END),
-        (DEFLATED, lambda: empties(1 << 24)),
+        (DEFLATED, lambda: empties(1 << 16) * 20),
         (DEFLATED, lambda: nested(30_000)),
     ],
     ids=["elements", "elements behind", "items", "items of others", "fragments", "deflated", "deep"],
@@ -150,7 +158,7 @@ def test_an_object_of_nothing_but_elements_is_refused(syntax: bytes, data: Calla
 
 
 def test_a_neighbour_is_answered_meanwhile(node: Node) -> None:
-    large = encoded(image("1.2.3"))[:-20] + empties(1 << 22, 0x7FE10010)
+    large = encoded(image("1.2.3"))[:-20] + empties(1 << 22, 0x7FE1)
     bomb = deflated(BOMBS["items within items"]())
 
     def attack() -> None:
