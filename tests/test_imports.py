@@ -171,7 +171,7 @@ ARROWS = {
     "services": "",
     "services.attributes": "",
     "services.bell": "",
-    "services.bounded_reading": "escape",
+    "services.bounded_reading": "escape services.texts",
     "services.buffered_socket": "tcp",
     "services.caller": "call_words diagnosis peers recognition",
     "services.calling": (

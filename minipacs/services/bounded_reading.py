@@ -20,17 +20,19 @@ from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, private_dictionaries  # type: ignore[attr-defined]
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 
 from minipacs.escape import escape
+from minipacs.services.texts import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
-    from typing import BinaryIO, Literal
+    from typing import BinaryIO, Literal, Self
 
     from pydicom.dataset import Dataset
+    from pydicom.uid import UID
 
     Order = Literal["little", "big"]
     Head = tuple[int, str | None, int]
@@ -73,10 +75,29 @@ _PIECE = Bounds(1 << 16, 1 << 12, 8)
 _STEP = 1 << 16  # bytes
 
 _PREAMBLE, _MAGIC = 128, b"DICM"  # PS3.10 §7.1
+_TRANSFER_SYNTAX = 0x00020010
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD  # PS3.5 §7.5
 _VRS = {vr.value.encode() for vr in VR}
 _TEXTS = {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UC", "UI"}  # with backslashes (§6.4)
+
+
+class _Encoding(Struct, frozen=True):
+    """How a data set is encoded, as pydicom takes it to be: in Explicit VR Little Endian by default (PS3.5 §A.4)."""
+
+    is_implicit: bool
+    is_little: bool
+    is_deflated: bool
+
+    @classmethod
+    def of(cls, syntax: UID | str) -> Self:
+        return cls(
+            syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian, syntax == DeflatedExplicitVRLittleEndian
+        )
+
+    @property
+    def order(self) -> Order:
+        return "little" if self.is_little else "big"
 
 
 class ReadingError(ValueError):
@@ -105,22 +126,21 @@ def decoded(data: bytes, syntax: UID, bounds: Bounds = REQUEST) -> Dataset:
     Raises:
         ReadingError: it is beyond *bounds*, or cannot be read.
     """
-    if syntax.is_deflated:
+    encoding = _Encoding.of(syntax)
+    if encoding.is_deflated:
         inflated = _Inflated(BytesIO(data), bounds.size)
-        data, syntax = inflated.read(bounds.size), ExplicitVRLittleEndian
+        data = inflated.read(bounds.size)
         inflated.end()
-    check(data, syntax, bounds)
-    return _read(data, syntax.is_implicit_VR, syntax.is_little_endian)
+    _check(data, encoding, bounds)
+    return _read(data, encoding)
 
 
 def check(data: bytes, syntax: UID, bounds: Bounds) -> None:
     """Walk through the data set of a message that is not deflated; the arguments and errors are those of decoded()."""
-    if syntax.is_deflated:
+    encoding = _Encoding.of(syntax)
+    if encoding.is_deflated:
         raise ReadingError("the data set is deflated")
-    if len(data) > bounds.size:
-        raise TooMuch(f"the data set has more than {bounds.size} bytes")
-    walk = _Walk(_Plain(BytesIO(data)), _order(syntax), bounds, is_deep=True)
-    walk.select(syntax.is_implicit_VR, is_guessed=True)
+    _check(data, encoding, bounds)
 
 
 def selected(path: Path, tags: Collection[int], *, is_whole: bool = False) -> FileDataset:
@@ -139,16 +159,16 @@ def selected(path: Path, tags: Collection[int], *, is_whole: bool = False) -> Fi
     """
     with path.open("rb") as file:
         meta = _meta(file)
-        if not meta.get("TransferSyntaxUID"):
+        syntax = text_of(meta, _TRANSFER_SYNTAX, "UI")
+        if not syntax:
             raise ReadingError("its file meta information has no TransferSyntaxUID")
-        syntax = UID(meta.TransferSyntaxUID)
-        walk = _Walk(_source(file, syntax), _order(syntax), KEPT)
-        pieces = walk.select(syntax.is_implicit_VR, tags, is_whole=is_whole)
+        encoding = _Encoding.of(syntax)
+        walk = _Walk(_source(file, encoding), encoding.order, KEPT)
+        pieces = walk.select(encoding.is_implicit, tags, is_whole=is_whole)
     if not walk.at:
         raise ReadingError("the data set is empty")
-    kept = b"".join(piece for piece in pieces.values() if _is_small(piece, syntax))
-    data = _read(kept, syntax.is_implicit_VR, syntax.is_little_endian)
-    return FileDataset(path, data, bytes(_PREAMBLE), meta, syntax.is_implicit_VR, syntax.is_little_endian)
+    data = _read(b"".join(piece for piece in pieces.values() if _is_small(piece, encoding)), encoding)
+    return FileDataset(path, data, bytes(_PREAMBLE), meta, encoding.is_implicit, encoding.is_little)
 
 
 def whole(path: Path, bounds: Bounds = WHOLE, defer_size: int | None = None) -> FileDataset:
@@ -165,10 +185,10 @@ def whole(path: Path, bounds: Bounds = WHOLE, defer_size: int | None = None) -> 
         Exception: pydicom cannot read it.
     """
     with path.open("rb") as file:
-        syntax = UID(_meta(file).get("TransferSyntaxUID", "") or ExplicitVRLittleEndian)
-        walk = _Walk(_source(file, syntax), _order(syntax), bounds, is_deep=True)
+        encoding = _Encoding.of(text_of(_meta(file), _TRANSFER_SYNTAX, "UI"))
+        walk = _Walk(_source(file, encoding), encoding.order, bounds, is_deep=True)
         with suppress(CutShort):  # what pydicom reads of it has been counted
-            walk.select(syntax.is_implicit_VR, is_guessed=True)
+            walk.select(encoding.is_implicit, is_guessed=True)
     return dcmread(path, defer_size=defer_size)
 
 
@@ -191,32 +211,35 @@ def _meta(file: BinaryIO) -> FileMetaDataset:
     if length > _META.size:
         raise TooMuch(f"its file meta information has more than {_META.size} bytes")
     try:
-        return FileMetaDataset(_read(file.read(length), is_implicit=False, is_little=True))
+        return FileMetaDataset(_read(file.read(length), _Encoding.of("")))
     except Exception as error:  # noqa: BLE001 - whatever pydicom meets in it
         raise ReadingError(f"its file meta information cannot be read: {escape(str(error))}") from None
 
 
-def _source(file: BinaryIO, syntax: UID) -> _Source:
-    return _Inflated(file, MOST_INFLATED) if syntax.is_deflated else _Plain(file)
+def _source(file: BinaryIO, encoding: _Encoding) -> _Source:
+    return _Inflated(file, MOST_INFLATED) if encoding.is_deflated else _Plain(file)
 
 
-def _order(syntax: UID) -> Order:
-    return "little" if syntax.is_private or syntax.is_little_endian else "big"
+def _check(data: bytes, encoding: _Encoding, bounds: Bounds) -> None:
+    if len(data) > bounds.size:
+        raise TooMuch(f"the data set has more than {bounds.size} bytes")
+    walk = _Walk(_Plain(BytesIO(data)), encoding.order, bounds, is_deep=True)
+    walk.select(encoding.is_implicit, is_guessed=True)
 
 
-def _is_small(piece: bytes, syntax: UID) -> bool:
+def _is_small(piece: bytes, encoding: _Encoding) -> bool:
     try:
-        check(piece, ExplicitVRLittleEndian if syntax.is_deflated else syntax, _PIECE)
+        _check(piece, encoding, _PIECE)
     except ReadingError:
         return False
     return True
 
 
-def _read(data: bytes, is_implicit: bool, is_little: bool) -> Dataset:
+def _read(data: bytes, encoding: _Encoding) -> Dataset:
     with warnings.catch_warnings():  # of what a peer sent, in its words
         warnings.simplefilter("ignore")
         try:
-            return read_dataset(BytesIO(data), is_implicit, is_little)
+            return read_dataset(BytesIO(data), encoding.is_implicit, encoding.is_little)
         except Exception as error:  # noqa: BLE001 - whatever pydicom meets in it
             raise ReadingError(f"the data set cannot be read: {escape(str(error))}") from None
 

@@ -4,13 +4,18 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from pynetdicom import build_role
 
-from ..peers.node import Node, table
+from ..peers.node import Node, run_minipacs, table
 from ..peers.storage_node import objects, storing
 from ..raw import CT_IMAGE_STORAGE, IMPLICIT, VERIFICATION
-from ..storing import encoded, image
+from ..services.archive import application_entity
+from ..services.objects import identifier
+from ..storing import as_file, encoded, image
 from ..wire.exchange import echo, echo_answers
 from .messages import (
     DEFLATED,
@@ -121,12 +126,12 @@ def test_so_is_one_that_is_as_long_as_may_be(bomb: str, node: Node) -> None:
 
 def test_an_identifier_with_all_that_people_ask_for_is_answered(node: Node) -> None:
     uids = b"\\".join(b"1.2.826.0.1.3680043.10.1234.%d" % number for number in range(20_000))
-    for identifier in (
+    for keys in (
         LEVEL + element(0x0020000D, b"UI", uids[:60_000].rpartition(b"\\")[0]),
         LEVEL + empties(1000) + sequence(OPEN_ITEM + empties(1000) + ITEM_END, 0x00321064),
         LEVEL + element(0x00104000, b"UT", b"x" * 500_000),
     ):
-        for data, syntax in ((identifier, EXPLICIT), (deflated(identifier), DEFLATED)):
+        for data, syntax in ((keys, EXPLICIT), (deflated(keys), DEFLATED)):
             with associated(node.port, FIND, syntax) as peer:
                 assert asked(peer, FIND, data) == (0, "")
 
@@ -191,3 +196,36 @@ def test_what_is_listed_is_what_is_needed(node: Node) -> None:
     assert answers == [(0, "")]
     assert more < MOST
     assert objects(node.folder / "kept")["1.2.4"].read_bytes().endswith(whole)
+
+
+def test_an_object_that_is_written_anew_is_so_within_bounds(node: Node) -> None:
+    """In Implicit VR, it would be read as a whole: 200 000 items, which are kept, and go out as they are alone."""
+    whole = encoded(image("1.2.5"))[:-20] + sequence((OPEN_ITEM + ITEM_END) * 200_000, 0x52009230)
+    with associated(node.port, CT_IMAGE_STORAGE, EXPLICIT) as peer:
+        assert stored(peer, whole, "1.2.5") == (0, "")
+    statuses: list[int] = []
+
+    def get() -> None:
+        entity = application_entity("PYNETDICOM")
+        entity.add_requested_context(GET.decode())
+        entity.add_requested_context(CT_IMAGE_STORAGE.decode(), IMPLICIT.decode())
+        roles: list[Any] = [build_role(CT_IMAGE_STORAGE.decode(), scp_role=True)]
+        association = entity.associate("127.0.0.1", node.port, ae_title="MINIPACS", ext_neg=roles)
+        keys = identifier("IMAGE", StudyInstanceUID="1.2.3.1", SeriesInstanceUID="1.2.3.1.1", SOPInstanceUID="1.2.5")
+        statuses.extend(status.Status for status, _ in association.send_c_get(keys, GET.decode()))
+        association.release()
+
+    more, _ = growth(node, get)
+    assert statuses[-1] != 0
+    assert "not sent: the data set has more than" in node.child.log
+    assert more < MOST
+
+
+@pytest.mark.parametrize("bomb", ["items of a sequence", "items within items", "nested"])
+def test_a_file_is_shown_within_bounds(bomb: str, tmp_path: Path) -> None:
+    file = as_file(image("1.2.3"), tmp_path / "bomb.dcm")
+    file.write_bytes(file.read_bytes()[:-20] + BOMBS[bomb]())
+    for options in ((), ("--json",)):
+        done = run_minipacs(tmp_path, "storage", "show", "bomb.dcm", *options)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("minipacs: bomb.dcm: the data set has ")
