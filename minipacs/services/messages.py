@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pynetdicom.pdu_primitives import P_DATA
 
 _LONGEST_COMMAND = 1 << 17  # bytes
+_MOST_WAITING = (
+    64  # requests that are not served yet; one is what a peer may send that negotiates nothing (PS3.7 §D.3.3.3)
+)
 
 
 class Messages(DIMSEServiceProvider):
@@ -46,6 +49,8 @@ class Messages(DIMSEServiceProvider):
             super().receive_primitive(primitive)
             if self.message is not None:
                 _weigh(self.message)
+            elif self.assoc.is_acceptor and len(self.msg_queue.queue) > _MOST_WAITING:
+                raise TooMuch(f"more than {_MOST_WAITING} requests at once")
         except Exception as error:  # noqa: BLE001 - a peer may send whatever makes pynetdicom stumble
             self.error = error if isinstance(error, OSError) else None
             self.excess = str(error) if isinstance(error, TooMuch) else ""

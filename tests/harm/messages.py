@@ -42,11 +42,16 @@ def stored(peer: RawPeer, data: bytes, uid: str = "1.2.3") -> tuple[int, str]:
 def asked(peer: RawPeer, sop_class: bytes, identifier: bytes) -> tuple[int, str]:
     """Send a C-FIND-RQ, C-MOVE-RQ or C-GET-RQ: the first status, and the Error Comment."""
     peer.socket.settimeout(WITHIN)
+    peer.send(b"".join(request(sop_class, identifier)))
+    return answered(peer)
+
+
+def request(sop_class: bytes, identifier: bytes) -> list[bytes]:
+    """The P-DATA-TF of a C-FIND-RQ, C-MOVE-RQ or C-GET-RQ."""
     elements = [(2, padded(sop_class)), *words((0x0100, FIELDS[sop_class]), (0x0110, 7))]
     more = [(0x0600, b"MINIPACS")] if sop_class == MOVE else []
     told = command(*elements, *more, *words((0x0700, 0), (0x0800, 1)))
-    peer.send(b"".join([pdu(0x04, pdv(told)), *data_pdus(identifier)]))
-    return answered(peer)
+    return [pdu(0x04, pdv(told)), *data_pdus(identifier)]
 
 
 def answered(peer: RawPeer) -> tuple[int, str]:
@@ -75,7 +80,7 @@ def ending(tag: int) -> bytes:
 
 
 def deflated(data: bytes) -> bytes:
-    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    deflater = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
     return deflater.compress(data) + deflater.flush()
 
 
