@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from pynetdicom.pdu_primitives import P_DATA
 
 _LONGEST_COMMAND = 1 << 17  # bytes
-_MOST_WAITING = (
-    64  # requests that are not served yet; one is what a peer may send that negotiates nothing (PS3.7 §D.3.3.3)
-)
+_MOST_WAITING = 64  # requests that are not served yet; a peer may send one that negotiates nothing (PS3.7 §D.3.3.3)
 
 
 class Messages(DIMSEServiceProvider):
