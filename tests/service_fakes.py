@@ -8,6 +8,7 @@ from minipacs.wire.associate import AssociateRQ
 
 from .fakes import Behaviour, Conversation
 from .raw import accepting, command, pdu, pdv, words
+from .storing import data_pdus
 from .wire.exchange import ABORT_0_0, RELEASE_RQ
 
 _FIELD, _MESSAGE_ID = struct.pack("<HHI", 0, 0x0100, 2), struct.pack("<HHI", 0, 0x0110, 2)
@@ -75,6 +76,20 @@ def answers_another(status: int) -> Behaviour:
     """A response of that status, to a message that we did not send."""
     return at_the_request(
         lambda conversation, request: conversation.send(answer(status, request[0], request[1], request[2] + 6))
+    )
+
+
+def answers_too_deep(levels: int) -> Behaviour:
+    """A match with so many sequences within each other, each a handful of bytes."""
+    item = struct.pack("<HH2sxxIHHI", 0x0008, 0x1110, b"SQ", 0xFFFFFFFF, 0xFFFE, 0xE000, 0xFFFFFFFF)
+    return at_the_request(lambda conversation, request: conversation.send(match(item * levels, *request)))
+
+
+def match(data: bytes, context_id: int, field: int, message_id: int) -> bytes:
+    """A response that is not the last, and its identifier."""
+    elements = words((0x0100, field | 0x8000), (0x0120, message_id), (0x0800, 0), (0x0900, 0xFF00))
+    return b"".join(
+        [pdu(_P_DATA, pdv(command(*elements), context_id=context_id)), *data_pdus(data, context_id=context_id)]
     )
 
 

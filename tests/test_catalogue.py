@@ -422,7 +422,7 @@ CALLED = (
         ),
         "inbound.failures": Proof(
             store_what_cannot_be_read,
-            "C-STORE answered with 0xC000, the data set cannot be read",
+            "C-STORE answered with 0xC000, the data set is empty",
             "see the lines before this one; where we answered 0xA700, make room, or change the limits under [storage]",
         ),
         "inbound.given-up": Proof(

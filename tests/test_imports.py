@@ -171,12 +171,13 @@ ARROWS = {
     "services": "",
     "services.attributes": "",
     "services.bell": "",
+    "services.bounded_reading": "escape services.texts",
     "services.buffered_socket": "tcp",
     "services.caller": "call_words diagnosis peers recognition",
     "services.calling": (
-        "echo_result reach recognition requestor services.caller services.library services.line services.promptness "
-        "tls_recognition wire.associate wire.association wire.framing wire.indications wire.items wire.pdu "
-        "wire.verification"
+        "echo_result reach recognition requestor services.bounded_reading services.caller services.library "
+        "services.line services.promptness tls_recognition wire.associate wire.association wire.framing "
+        "wire.indications wire.items wire.pdu wire.verification"
     ),
     "services.checkpoint": "",
     "services.computed": "",
@@ -186,11 +187,11 @@ ARROWS = {
     "services.durable": "",
     "services.extended_negotiation": "services.sop_classes",
     "services.fetched_files": "errors services.durable",
-    "services.find_report": "escape report",
+    "services.find_report": "escape report services.shown",
     "services.find_scu": "services.operation services.statuses",
-    "services.header": "escape services.attributes services.sequences services.texts",
-    "services.header_table": "services.header services.shown",
-    "services.image_files": "errors",
+    "services.header": "services.attributes services.bounded_reading services.sequences services.texts",
+    "services.header_table": "services.bounded_reading services.header services.shown",
+    "services.image_files": "errors services.bounded_reading",
     "services.index": (
         "services.attributes services.extended_negotiation services.header services.object_files services.query "
         "services.tables"
@@ -208,7 +209,7 @@ ARROWS = {
     ),
     "services.listing": "escape services.attributes services.matching services.query services.tables",
     "services.matching": "services.moments",
-    "services.messages": "services.bell",
+    "services.messages": "services.bell services.bounded_reading",
     "services.moments": "",
     "services.negotiation": (
         "handover peers rules services.intake services.sop_classes wire.associate wire.items wire.verification"
@@ -230,9 +231,9 @@ ARROWS = {
         "services.sequences services.tables services.texts"
     ),
     "services.query_retrieve": (
-        "escape peers services.attributes services.destination services.extended_negotiation services.index "
-        "services.library services.object_files services.paced_sending services.query services.sub_operations "
-        "services.texts"
+        "escape peers services.attributes services.bounded_reading services.destination "
+        "services.extended_negotiation services.index services.library services.object_files services.paced_sending "
+        "services.query services.sub_operations services.texts"
     ),
     "services.retrieve_plan": "services.calling services.inquiry services.sop_classes",
     "services.retrieve_report": "report services.retrieve_scu",
@@ -240,7 +241,7 @@ ARROWS = {
         "diagnosis echo_result escape recognition rules services.caller services.fetched_files services.inquiry "
         "services.operation services.retrieve_plan services.statuses"
     ),
-    "services.sample_image": "association_record names services.image_files",
+    "services.sample_image": "association_record names services.bounded_reading services.image_files",
     "services.tables": "services.attributes services.matching services.moments",
     "services.sequences": "escape services.attributes services.matching services.texts",
     "services.server": (
@@ -250,14 +251,14 @@ ARROWS = {
     "services.shown": "escape",
     "services.sop_classes": "wire.dimse",
     "services.statuses": "echo_result recognition",
-    "services.storage": "rules services.intake services.object_files",
+    "services.storage": "rules services.bounded_reading services.header services.intake services.object_files",
     "services.store_plan": "services.calling services.image_files services.sop_classes",
     "services.store_report": "names report services.store_scu",
     "services.store_scu": (
-        "echo_result names recognition services.caller services.calling services.image_files services.statuses "
-        "services.store_plan"
+        "echo_result names recognition services.bounded_reading services.caller services.calling "
+        "services.image_files services.statuses services.store_plan"
     ),
-    "services.sub_operations": "escape services.object_files services.paced_sending",
+    "services.sub_operations": "escape services.bounded_reading services.object_files services.paced_sending",
     "services.texts": "",
     "settings": "errors rules schema toml_file wire.framing wire.messages",
     "shortfall": "diagnosis ending escape rules wire.dimse wire.items",

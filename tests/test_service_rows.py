@@ -130,6 +130,13 @@ PROOFS: dict[str, tuple[Callable[[], Diagnosis], str, str]] = {
         "FAKE answers the C-MOVE by what is no response to it, so that we aborted",
         BROKEN,
     ),
+    "service.excess": (
+        partial(fake, fakes.answers_too_deep(33), finds),
+        "FAKE answers the C-FIND by more than we take (the data set has sequences more than 32 deep), so that we "
+        "aborted",
+        "ask for less, as by StudyDate=20260101-20260131; where that is not it, the peer is broken: report this to "
+        "its vendor",
+    ),
     "service.another-message": (
         partial(fake, fakes.answers_another(0), stores),
         "FAKE answers the C-STORE by a response to message 8, not to 2, so that we aborted",

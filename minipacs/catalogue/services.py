@@ -53,6 +53,13 @@ _ON_THE_ASSOCIATION = (
         _BROKEN,
     ),
     Row(
+        "service.excess",
+        "more responses than we take, or one that is too large",
+        "{called} answers the {operation} by more than we take ({detail}), so that we aborted",
+        "ask for less, as by StudyDate=20260101-20260131; where that is not it, the peer is broken: report this to its "
+        "vendor",
+    ),
+    Row(
         "service.another-message",
         "a response to another message ID than that of the request",
         "{called} answers the {operation} by a response to message {detail}, so that we aborted",

@@ -50,7 +50,7 @@ def command(
     settings: Settings,  # noqa: ARG001
 ) -> int:
     """Ask TARGET what it has: a name of the peer table, or TITLE@HOST:PORT."""
-    from minipacs.services.find_report import as_json, as_table
+    from minipacs.services.find_report import as_json, as_row, as_table
     from minipacs.services.find_scu import Find
     from minipacs.services.keys import Level, asked_for, query
     from minipacs.services.sop_classes import FIND
@@ -59,19 +59,20 @@ def command(
         wanted = keys, Level(level.upper()), returned
         identifier, tags = query(*wanted), asked_for(*wanted)
     find = Find(caller, FIND[chosen_model(model, level)], identifier)
-    matches = []
+    rows, count = [], 0
     with cancelling(find.cancel), Progress(f"asking {caller.peer}") as progress:
         for match in find:
+            count += 1
             if is_json:
                 progress.clear()
                 click.echo(as_json(match, tags))
             else:
-                matches.append(match)
-    if matches:
-        click.echo(as_table(matches, tags))
+                rows.append(as_row(match, tags))
+    if rows:
+        click.echo(as_table(rows, tags))
     if not is_json and (find.is_cancelled or find.failure is None):
         end = ", cancelled" if find.is_cancelled else ""
-        click.echo(f"{len(matches)} {'match' if len(matches) == 1 else 'matches'}{end}", err=True)
+        click.echo(f"{count} {'match' if count == 1 else 'matches'}{end}", err=True)
     if find.is_cancelled:
         return INTERRUPTED
     if find.failure is not None:

@@ -7,11 +7,12 @@ of an A-ASSOCIATE-AC is read by the same engine.
 from __future__ import annotations
 
 from contextlib import suppress
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Self
 
 from pydicom.uid import UID
 from pynetdicom import evt
-from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_messages import C_FIND_RSP, C_GET_RSP, C_MOVE_RSP, C_STORE_RQ
 from pynetdicom.pdu import A_ABORT_RQ, A_RELEASE_RQ
 from pynetdicom.pdu_primitives import MaximumLengthNotification
 from pynetdicom.transport import AddressInformation
@@ -21,6 +22,7 @@ from minipacs.reach import look_behind, reach
 from minipacs.recognition import Failed, not_associated
 from minipacs.requestor import Requestor
 from minipacs.services import library
+from minipacs.services.bounded_reading import FAILURES, REQUEST, ReadingError, TooMuch, check
 from minipacs.services.line import Line, LineBroken, Outgoing
 from minipacs.services.promptness import PromptAssociation
 from minipacs.tls_recognition import closed_after_handshake
@@ -48,6 +50,11 @@ MOST_CONTEXTS = 128
 GONE = frozenset({Outcome.UNREACHABLE, Outcome.NO_ASSOCIATION, Outcome.REJECTED})
 """The outcomes of a peer that cannot be had, whatever it is asked for."""
 
+MOST_MATCHES, MOST_RESPONSES = 50_000, 100_000
+"""Of a C-FIND, and of a C-MOVE or C-GET, which can count 65 535 objects: on one association."""
+
+_MOST_BYTES = 1 << 26  # of the identifiers of these responses
+_AHEAD = 64  # messages that are read before those before them are taken
 _READING = 1.0  # seconds
 _LONGEST_PDU = 1 << 17  # bytes that we send at once to a peer that takes any length
 
@@ -80,6 +87,9 @@ class Calling:
         self._is_invalid = self._is_released = self._has_answer = False
         self._message_id = 0  # of the request that is under way
         self._stray = ""  # a response to another, and to which
+        self._excess = ""  # what of the responses is more than we take
+        self._responses = self._bytes = 0
+        self._is_taking = False  # what the peer sends, one message after the other
         self.local_address = ""
 
     def __enter__(self) -> Self:
@@ -108,6 +118,7 @@ class Calling:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Release it; abort it when it failed, or when the peer owes us an answer."""
+        self._take_no_more()
         if kind is None:
             self._association.release()
         self._end()
@@ -137,7 +148,7 @@ class Calling:
         status: Dataset | None = None
         with suppress(LineBroken, RuntimeError):  # RuntimeError: it ended before
             status = self._association.send_c_store(dataset, msg_id=message_id)
-        if not status or self._stray:
+        if not status or self._stray or self._excess:
             raise self._loss()
         return status
 
@@ -154,14 +165,17 @@ class Calling:
             Failed: another one was owed, and none came, or one to another request.
         """
         self._has_answer, self._message_id = False, message_id
+        self._is_taking = True
         try:
             for status, identifier in ask(self._association):
-                if not status or self._stray:
+                if not status or self._stray or self._excess or self._is_invalid:
                     raise self._loss()
                 self._has_answer = False
                 yield status, identifier
         except (LineBroken, RuntimeError):
             raise self._loss() from None
+        finally:
+            self._take_no_more()
 
     def cancel(self, message_id: int, sop_class: str) -> None:
         """Send a C-CANCEL-RQ for the operation that is under way (PS3.7 §9.3.2.3)."""
@@ -172,6 +186,7 @@ class Calling:
         """End it now, from another thread; who waits for an answer gets none."""
         with suppress(AttributeError):  # it is not connected yet
             self._line.is_broken = True
+            self._take_no_more()
             self._association.dimse.msg_queue.put((None, None))
 
     def _connected(self) -> socket.socket:
@@ -235,12 +250,55 @@ class Calling:
 
     def _on_message(self, event: Any) -> None:
         """Look at what comes before pynetdicom does, which takes any response for one to its last request."""
+        self._hold_back()
         if isinstance(event.message, C_STORE_RQ):
             return
         self._has_answer = True
         answered = event.message.command_set.get("MessageIDBeingRespondedTo")
         if answered not in {None, self._message_id}:  # None: it is taken for no response at all (PS3.7 §9.3)
             self._stray = f"{answered}, not to {self._message_id}"
+        if isinstance(event.message, C_FIND_RSP | C_MOVE_RSP | C_GET_RSP):
+            self._weigh(event.message)
+        else:  # there is none in any other
+            event.message.data_set = BytesIO()
+
+    def _hold_back(self) -> None:
+        """Let the peer wait while there is enough of what it sends; where nobody takes it, it is not asked for."""
+        messages = self._association.dimse.msg_queue
+        with messages.not_full:
+            while len(messages.queue) >= _AHEAD and self._is_taking:
+                messages.not_full.wait(_READING)
+        if len(messages.queue) >= _AHEAD:
+            self._excess = f"more than {_AHEAD} messages that were not asked for"
+            self._line.is_broken = True
+
+    def _take_no_more(self) -> None:
+        self._is_taking = False
+        messages = self._association.dimse.msg_queue
+        with messages.not_full:
+            messages.not_full.notify_all()
+
+    def _weigh(self, response: Any) -> None:
+        """Look at what a response has beyond its status, and take it away where pynetdicom is not to decode it."""
+        data = response.data_set.getvalue()
+        self._responses += 1
+        self._bytes += len(data)
+        syntax = self.accepted[0].transfer_syntax[0]  # of the request, by which pynetdicom decodes it
+        is_match = isinstance(response, C_FIND_RSP)
+        most = MOST_MATCHES if is_match else MOST_RESPONSES
+        try:
+            if self._responses > most:
+                raise TooMuch(f"more than {most} responses")
+            if self._bytes > _MOST_BYTES:
+                raise TooMuch(f"more than {_MOST_BYTES} bytes")
+            check(data, syntax, REQUEST if is_match else FAILURES)
+        except TooMuch as excess:
+            self._excess = str(excess)
+        except ReadingError:
+            self._is_invalid = True
+        else:
+            return
+        response.data_set = BytesIO()
 
     def _on_transition(self, event: Any) -> None:
         if event.fsm_event == "Evt19":
@@ -260,6 +318,8 @@ class Calling:
         """Name the cause of an association that ended, or of an answer that did not come."""
         if self._stray:
             return Failed(Outcome.ABORTED, "service.another-message", self._stray)
+        if excess := self._excess or self._association.dimse.excess:
+            return Failed(Outcome.ABORTED, "service.excess", excess)
         if self._line.is_broken:
             self._association.dul.join(_READING)  # it may still read why
         if self._abort is not None:

@@ -9,6 +9,7 @@ from pydicom.datadict import keyword_for_tag
 
 from minipacs.escape import readable
 from minipacs.report import as_json as json_of
+from minipacs.services.shown import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,10 +18,17 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
     from pydicom.tag import BaseTag
 
+_WIDEST = 256  # columns of a cell; some letters take none
 
-def as_table(matches: Sequence[Dataset], tags: Sequence[BaseTag]) -> str:
+
+def as_row(match: Dataset, tags: Sequence[BaseTag]) -> list[str]:
+    """Return what a table has of a match: a cell for each of *tags*, the longest values cut."""
+    return [cut(_text(_value(match, tag))[: 4 * _WIDEST], _WIDEST) for tag in tags]
+
+
+def as_table(rows: Sequence[list[str]], tags: Sequence[BaseTag]) -> str:
     """Return them in aligned columns, one for each of *tags*."""
-    rows = [list(map(_name, tags)), *([_text(_value(match, tag)) for tag in tags] for match in matches)]
+    rows = [list(map(_name, tags)), *rows]
     widths = [max(map(_cells, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(_padded, row, widths)).rstrip() for row in rows)
 

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_partial
 
-from minipacs.escape import escape
 from minipacs.services import sequences
 from minipacs.services.attributes import STORED
+from minipacs.services.bounded_reading import ReadingError, selected
 from minipacs.services.texts import text_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pydicom.dataset import Dataset
-    from pydicom.tag import BaseTag
+    from pydicom.dataset import Dataset, FileDataset
+
+    from minipacs.services.attributes import Attribute
 
 _CHARACTER_SET = 0x00080005
 _ATTRIBUTES = tuple(attribute for level in STORED.values() for attribute in level)
 _BY_TAG = {attribute.tag: attribute for attribute in _ATTRIBUTES}
 _TAGS = [_CHARACTER_SET, *_BY_TAG]
-_LAST = max(_TAGS)
 _EMPTY = dict.fromkeys((attribute.keyword for attribute in _ATTRIBUTES), "")
 _REQUIRED = ("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_ONE_NAME = (
+    r"[!-\[\]-~]{1,64}"  # as strict as it takes to be asked for: some systems lead the numbers of a UID by zeros
+)
 
 
 class Header(Struct, frozen=True):
@@ -42,8 +44,12 @@ class Header(Struct, frozen=True):
     values: dict[str, str]
 
 
-class HeaderError(ValueError):
+class HeaderError(ReadingError):
     """A file that is no DICOM object that can be listed: the message says why."""
+
+
+class IncompleteError(HeaderError):
+    """It lacks what an object has to have, to be found by it."""
 
 
 def read_header(path: Path) -> Header:
@@ -53,39 +59,46 @@ def read_header(path: Path) -> Header:
         HeaderError: it is none, or has no SOP Class, Study, Series or SOP Instance UID.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file, warnings.catch_warnings():  # of what a peer sent, in its words
-        warnings.simplefilter("ignore")
-        try:
-            data = read_partial(file, _is_past, specific_tags=[*_TAGS])
-        except InvalidDicomError:
-            raise HeaderError("not a DICOM file (PS3.10 §7.1)") from None
-        except OSError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever pydicom meets in what a peer sent
-            raise HeaderError(f"its header cannot be read: {escape(str(error))}") from None
-        return header_of(data)
+    try:
+        with warnings.catch_warnings():  # of what a peer sent, in its words
+            warnings.simplefilter("ignore")
+            return header_of(selected(path, _TAGS))
+    except HeaderError:
+        raise
+    except ReadingError as error:
+        raise HeaderError(str(error)) from None
+
+
+def read_to_its_end(path: Path) -> FileDataset:
+    """Return what header_of() needs of the Part 10 file at *path*, of which all that follows has been looked at.
+
+    Raises:
+        ReadingError: it cannot be read, or is beyond its bounds.
+        OSError: it cannot be read.
+    """
+    return selected(path, _TAGS, is_whole=True)
 
 
 def header_of(data: Dataset) -> Header:
     """Return what the index keeps of a data set with its file meta information.
 
     Raises:
-        HeaderError: it has no SOP Class, Study, Series or SOP Instance UID, or a value that cannot be read.
+        IncompleteError: it has no SOP Class, Study, Series or SOP Instance UID.
     """
-    try:
-        here = [one for tag in data.keys() if (one := _BY_TAG.get(tag))]  # noqa: SIM118 - no value is decoded
-        values = _EMPTY | {
-            one.keyword: sequences.kept(data, one) if one.items else text_of(data, one.tag, one.vr) for one in here
-        }
-        syntax = str(data.file_meta.get("TransferSyntaxUID", ""))
-    except Exception as error:  # noqa: BLE001 - whatever pydicom meets in what a peer sent
-        raise HeaderError(f"its header cannot be read: {escape(str(error))}") from None
+    here = [one for tag in data.keys() if (one := _BY_TAG.get(tag))]  # noqa: SIM118 - no value is decoded
+    values = _EMPTY | {one.keyword: _kept(data, one) for one in here}
     missing = [keyword for keyword in _REQUIRED if not values[keyword]]
     if missing:
-        raise HeaderError(f"it has no {' and no '.join(missing)}")
-    return Header(syntax, values)
+        raise IncompleteError(f"it has no {' and no '.join(missing)}")
+    for keyword in _REQUIRED:
+        if not re.fullmatch(_ONE_NAME, values[keyword]):
+            raise IncompleteError(f"its {keyword} is no UID")
+    return Header(str(data.file_meta.get("TransferSyntaxUID", "")), values)
 
 
-def _is_past(tag: BaseTag, _: str | None, __: int) -> bool:
-    """All that is kept stands before: neither pixel data nor what is behind it is read."""
-    return int(tag) > _LAST
+def _kept(data: Dataset, one: Attribute) -> str:
+    """The text of an attribute; empty where its value cannot be read: the object is found by its others."""
+    try:
+        return sequences.kept(data, one) if one.items else text_of(data, one.tag, one.vr)
+    except Exception:  # noqa: BLE001 - whatever pydicom meets in what a peer sent
+        return ""

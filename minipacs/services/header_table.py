@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from pydicom import dcmread
 from pydicom.datadict import dictionary_description, dictionary_has_tag
 from pydicom.dataelem import RawDataElement
-from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
+from minipacs.services.bounded_reading import ReadingError, whole
 from minipacs.services.header import HeaderError
 from minipacs.services.shown import cut, padded, printable, width
 
@@ -44,12 +44,12 @@ def read(path: Path) -> Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data = dcmread(path, defer_size=_DEFERRED)
+            data = whole(path, defer_size=_DEFERRED)
             if not data:  # pydicom has nothing of a file that ends in compressed pixel data
                 data = dcmread(path, stop_before_pixels=True)
                 data[_PIXEL_DATA] = RawDataElement(_PIXEL_DATA, "OB", _CUT_SHORT, None, 0, False, True)
-    except InvalidDicomError:
-        raise HeaderError("not a DICOM file (PS3.10 §7.1)") from None
+    except ReadingError as error:
+        raise HeaderError(str(error)) from None
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever pydicom meets in a damaged file

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
-from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from minipacs.errors import FileError
+from minipacs.services.bounded_reading import DIRECTORY, ReadingError, file_meta, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -129,9 +127,9 @@ def _read(path: Path) -> ImageFile | None:
         OSError: it cannot be read.
     """
     try:
-        meta = read_file_meta_info(path)
+        meta = file_meta(path)
         size = path.stat().st_size
-    except (InvalidDicomError, ValueError, EOFError, AttributeError, NotImplementedError, KeyError):
+    except ReadingError:
         return None
     if not all(meta.get(keyword) for keyword in _NEEDED):
         return None
@@ -180,7 +178,7 @@ def _from_record(record: Dataset, path: Path, fault: Fault) -> ImageFile:
 
 def _records(directory: Path) -> Iterable[Dataset]:
     try:
-        return dcmread(directory).get("DirectoryRecordSequence") or ()
+        return whole(directory, DIRECTORY).get("DirectoryRecordSequence") or ()
     except Exception as error:  # noqa: BLE001 - whatever pydicom meets in a broken file
         raise FileError([f"{directory}: file: must be a DICOMDIR that can be read, not so: {error!a}"]) from None
 

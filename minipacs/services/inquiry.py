@@ -81,15 +81,19 @@ class Inquiry:
     def _kinds(self) -> Kinds:
         if self._level in {Level.SERIES, Level.IMAGE}:
             return self._of_images(self._given)
-        studies = [*self._matches(Level.STUDY, self._given, _SOP_CLASSES_IN_STUDY)]
-        told = [_uids(study, _SOP_CLASSES_IN_STUDY) for study in studies]
+        studies = [
+            (_unique_keys(study, Level.PATIENT, Level.STUDY), _uids(study, _SOP_CLASSES_IN_STUDY))
+            for study in self._matches(Level.STUDY, self._given, _SOP_CLASSES_IN_STUDY)
+        ]
+        told = [sop_classes for _, sop_classes in studies]
         if all(told):
             return dict.fromkeys(sorted(frozenset().union(*told)), frozenset())
         kinds: dict[str, frozenset[str]] = {}
-        for study in studies:
-            above = self._given | _unique_keys(study, Level.PATIENT, Level.STUDY)
-            for series in [*self._matches(Level.SERIES, above)]:  # one query at a time
-                of_series = self._of_images(above | _unique_keys(series, Level.SERIES))
+        for study, _ in studies:
+            above = self._given | study
+            of_study = [_unique_keys(series, Level.SERIES) for series in self._matches(Level.SERIES, above)]
+            for series in of_study:  # one query at a time
+                of_series = self._of_images(above | series)
                 if not of_series:  # who does not tell it of one does not tell it of the others
                     return {}
                 for sop_class, syntaxes in of_series.items():

@@ -24,6 +24,7 @@ from minipacs.services import (
     library,  # noqa: F401 - how pynetdicom is to run
 )
 from minipacs.services.attributes import Level, Model
+from minipacs.services.bounded_reading import ReadingError, TooMuch, decoded
 from minipacs.services.destination import reach
 from minipacs.services.paced_sending import let_read, pace
 from minipacs.services.query import IdentifierFault, Query
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from minipacs.services.object_files import StoredObject
 
 _PENDING, _PENDING_WITHOUT_SOME_KEYS, _CANCEL = 0xFF00, 0xFF01, 0xFE00  # PS3.4 §C.4.1.1.4
-_DOES_NOT_MATCH, _UNABLE = 0xA900, 0xC000
+_OUT_OF_RESOURCES, _DOES_NOT_MATCH, _UNABLE = 0xA700, 0xA900, 0xC000
 _UNCOUNTABLE = 0xA701  # out of resources, unable to calculate number of matches (PS3.4 §C.4.2.1.5, §C.4.3.1.4)
 _PATIENT_ROOT = {
     PatientRootQueryRetrieveInformationModelFind,
@@ -48,7 +49,12 @@ _PATIENT_ROOT = {
 }
 # A C-MOVE that fails is told behind an association with its destination alone: pynetdicom wants one before a status.
 _ANY_CONTEXTS = [build_context(Verification), build_context(SecondaryCaptureImageStorage)]
-_STATUSES: dict[type[Exception], int] = {IdentifierFault: _DOES_NOT_MATCH, TooManyObjects: _UNCOUNTABLE}
+_STATUSES: dict[type[Exception], int] = {
+    IdentifierFault: _DOES_NOT_MATCH,
+    ReadingError: _UNABLE,
+    TooManyObjects: _UNCOUNTABLE,
+    TooMuch: _OUT_OF_RESOURCES,
+}
 _AT_ONCE = 16  # matches that are sent before it is looked whether the peer has enough of them
 _LONGEST_COMMENT = 64  # Error Comment (0000,0902) is an LO
 
@@ -175,7 +181,9 @@ def _sent(
 
 def _request(event: evt.Event) -> tuple[Dataset, Model, Level]:
     """The identifier of a request, its information model and its level."""
-    keys = event.identifier
+    request: Any = event.request  # event.identifier would decode whatever it holds
+    data = request.Identifier
+    keys = decoded(data.getvalue() if data else b"", event.context.transfer_syntax)
     model: Model = "PATIENT" if event.context.abstract_syntax in _PATIENT_ROOT else "STUDY"
     level = text_of(keys, 0x00080052, "CS")
     for known in get_args(Level):

@@ -14,6 +14,7 @@ from pynetdicom.dsutils import split_dataset
 
 from minipacs.association_record import shown_size
 from minipacs.names import uid_name
+from minipacs.services.bounded_reading import whole
 from minipacs.services.image_files import ImageFile, ImageFiles
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def compare(sent: Path, received: Path) -> Comparison:
     One that came in another transfer syntax is held against what was sent, written in that.
     """
     try:
-        came = dcmread(received)
+        came = whole(received)
         syntax = came.file_meta.TransferSyntaxUID
         expected = dcmread(sent)
         data, wanted = _data_set(received), _in_syntax(expected, sent, syntax)

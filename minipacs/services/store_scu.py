@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
-from pydicom import dcmread
 
 from minipacs.echo_result import Outcome
 from minipacs.recognition import Failed
+from minipacs.services.bounded_reading import whole
 from minipacs.services.calling import GONE, Calling
 from minipacs.services.statuses import SUCCESS, failure, is_stored
 from minipacs.services.store_plan import loads, syntaxes_for
@@ -180,7 +180,7 @@ class _Errand:
     def _send(self, calling: Calling, file: ImageFile, syntax: str, message_id: int) -> ObjectResult:
         started = perf_counter()
         try:
-            dataset = file.path if syntax == file.transfer_syntax else dcmread(file.path)
+            dataset = file.path if syntax == file.transfer_syntax else whole(file.path)
             answer = calling.store(dataset, message_id)
         except (OSError, AttributeError, ValueError, EOFError) as error:  # it is not what it was, or never was whole
             failed = Failed(Outcome.FAILURE, "store.unreadable", str(error))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context
@@ -19,6 +18,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ, C_STORE_RSP
 from pynetdicom.dsutils import split_dataset
 
 from minipacs.escape import escape
+from minipacs.services.bounded_reading import whole
 from minipacs.services.paced_sending import pace
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class SubOperations:
             header.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
             return header
         if not syntax.is_encapsulated and syntax.is_little_endian and accepted & _UNCOMPRESSED:
-            return dcmread(stored.path)
+            return whole(stored.path)
         names = ", ".join(sorted(UID(uid).name for uid in accepted))
         how = f"takes its SOP class only as {names}" if accepted else "does not take its SOP class"
         self._tell(stored, f"{escape(syntax.name)} cannot be sent to a peer that {how}")

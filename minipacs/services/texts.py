@@ -36,12 +36,14 @@ def text_of(data: Dataset, tag: int, vr: str, inherited: object = "") -> str:
     if tag not in data:
         return ""
     element = data.get_item(tag)
+    if element.VR == "SQ":  # as what is to be text may be, too
+        return ""
     if isinstance(element, RawDataElement) and vr not in _NUMBERS:
         return trimmed(_decoded(data.get("SpecificCharacterSet", inherited), element.value or b"", vr), vr)
     if isinstance(element, RawDataElement):
         element = convert_raw_data_element(element)
     value = element.value
-    if value is None or vr == "SQ":
+    if value is None:
         return ""
     values = value if isinstance(value, MultiValue | list | tuple) else [value]
     return trimmed("\\".join(map(str, values)), vr)
