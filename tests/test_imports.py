@@ -77,8 +77,8 @@ ARROWS = {
         "settings"
     ),
     "cli.serve": (
-        "__init__ certificate cli.options connection control_server descriptors listener listening live_tls log "
-        "node_status peers reload rules services.node_services settings timestamp toml_file tracing.log"
+        "__init__ certificate cli.options connection control_server descriptors flood_log listener listening live_tls "
+        "log node_status peers reload rules services.node_services settings timestamp toml_file tracing.log"
     ),
     "cli.status": "cli cli.options control_client errors node_status settings status_report",
     "cli.storage": (
@@ -135,7 +135,7 @@ ARROWS = {
     "listening": "admission association_record diagnosis handover settings wire.associate wire.association",
     "live_files": "errors file_watch writers",
     "live_tls": "certificate errors live_files node_status settings timestamp tls toml_file",
-    "log": "escape timestamp",
+    "log": "escape flood_log outlet timestamp",
     "names": "escape wire.associate wire.pdu",
     "new_files": "",
     "node_status": "association_record peers rules",
@@ -143,6 +143,7 @@ ARROWS = {
     "orthanc_peers": "addresses diagnosis orthanc peers registration rules",
     "orthanc_report": "diagnosis escape orthanc registration",
     "outbound_legs": "bounded diagnosis echo_result leg peers scu verdict",
+    "outlet": "",
     "peer_file": "errors peers rules toml_file",
     "peers": "ae_title diagnosis errors escape rules schema toml_file",
     "port_look": "certificate escape wire.pdu",
@@ -279,7 +280,9 @@ ARROWS = {
     "tracing.dump": "tracing.dissection tracing.fields wire.association wire.pdu",
     "tracing.fields": "escape names",
     "tracing.items": "names tracing.fields wire.items",
-    "tracing.log": "escape flood recognition tracing.dump tracing.negotiation wire.associate wire.association wire.pdu",
+    "tracing.log": (
+        "escape flood_log recognition tracing.dump tracing.negotiation wire.associate wire.association wire.pdu"
+    ),
     "tracing.negotiation": (
         "errors escape names tracing.dump tracing.fields tracing.items wire.associate wire.header wire.items wire.pdu"
     ),
