@@ -185,6 +185,7 @@ ARROWS = {
     "services.destination": "certificate escape peers",
     "services.drawing": "",
     "services.durable": "",
+    "services.errands": "handover services.counting",
     "services.extended_negotiation": "services.sop_classes",
     "services.fetched_files": "errors services.durable",
     "services.find_report": "escape report",
@@ -212,11 +213,12 @@ ARROWS = {
     "services.messages": "services.bell",
     "services.moments": "",
     "services.negotiation": (
-        "handover peers rules services.intake services.sop_classes wire.associate wire.items wire.verification"
+        "handover peers rules services.intake services.sop_classes services.telling wire.associate wire.items "
+        "wire.verification"
     ),
     "services.node_services": (
         "errors peers services.index services.object_files services.query_retrieve services.server services.storage "
-        "settings tls"
+        "services.telling settings tls"
     ),
     "services.object_files": "errors rules services.durable settings",
     "services.operation": (
@@ -231,9 +233,9 @@ ARROWS = {
         "services.sequences services.tables services.texts"
     ),
     "services.query_retrieve": (
-        "escape peers services.attributes services.destination services.extended_negotiation services.index "
-        "services.library services.object_files services.paced_sending services.query services.sub_operations "
-        "services.texts"
+        "escape peers services.attributes services.destination services.errands services.extended_negotiation "
+        "services.index services.library services.object_files services.paced_sending services.promptness "
+        "services.query services.sub_operations services.texts"
     ),
     "services.retrieve_plan": "services.calling services.inquiry services.sop_classes",
     "services.retrieve_report": "report services.retrieve_scu",
@@ -245,13 +247,14 @@ ARROWS = {
     "services.tables": "services.attributes services.matching services.moments",
     "services.sequences": "escape services.attributes services.matching services.texts",
     "services.server": (
-        "handover peers services.counting services.intake services.library services.negotiation services.object_files "
-        "settings wire.associate wire.dimse wire.verification"
+        "flood_log handover peers services.counting services.errands services.intake services.library "
+        "services.negotiation services.object_files services.telling settings wire.associate wire.dimse "
+        "wire.verification"
     ),
     "services.shown": "escape",
     "services.sop_classes": "wire.dimse",
     "services.statuses": "echo_result recognition",
-    "services.storage": "rules services.intake services.object_files",
+    "services.storage": "rules services.intake services.object_files services.telling",
     "services.store_plan": "services.calling services.image_files services.sop_classes",
     "services.store_report": "names report services.store_scu",
     "services.store_scu": (
@@ -259,6 +262,7 @@ ARROWS = {
         "services.store_plan"
     ),
     "services.sub_operations": "escape services.object_files services.paced_sending",
+    "services.telling": "flood_log services.intake",
     "services.texts": "",
     "settings": "errors rules schema toml_file wire.framing wire.messages",
     "shortfall": "diagnosis ending escape rules wire.dimse wire.items",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from pynetdicom import evt
 from minipacs.rules import is_uid
 from minipacs.services.intake import intake
 from minipacs.services.object_files import Kept
+from minipacs.services.telling import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +38,6 @@ _LONG_VALUE = 1 << 12  # bytes; values that are longer are passed over
 _MOST_INFLATED = 1 << 28
 """The deflated data set that we take, in bytes once it is inflated: whoever reads it inflates it in memory, and a
 thousandth of it is enough to send."""
-
-logger = logging.getLogger("minipacs")
 
 
 class StorageSCP:
@@ -69,8 +67,8 @@ class StorageSCP:
         file = current.at(event.dataset_path)
         try:
             return self._judge(file, event.request, event.context.transfer_syntax)
-        except Exception as error:  # an answer there has to be, and the file must not stay
-            logger.exception("an object could not be stored")
+        except Exception as error:  # noqa: BLE001 - an answer there has to be, and the file must not stay
+            tell("store", "an object could not be stored", error)
             return _status(OUT_OF_RESOURCES, type(error).__name__)
         finally:
             file.close()
@@ -112,8 +110,8 @@ class StorageSCP:
         is_deflated = head.file_meta.TransferSyntaxUID.is_deflated  # in which it does not find them
         try:
             self._added(path, None if is_deflated else head)
-        except Exception:  # the object is kept, and the index can be made again from the files
-            logger.exception("an object is stored, but not in the index: minipacs storage reindex")
+        except Exception as error:  # noqa: BLE001 - the object is kept, and the index can be made again from the files
+            tell("index", "an object is stored, but not in the index: minipacs storage reindex", error)
 
 
 def _status(status: int, comment: str) -> Dataset:
