@@ -58,9 +58,9 @@ class Messages(DIMSEServiceProvider):
         super().send_msg(primitive, context_id)
 
     def get_msg(self, block: bool = False) -> Any:
-        """Return the next message, as pynetdicom does, and have more read where enough of them waited."""
+        """Return the next message, as pynetdicom does, and have more read when half of those that waited are served."""
         message = super().get_msg(block)
-        if len(self.msg_queue.queue) == MOST_WAITING - 1:
+        if len(self.msg_queue.queue) == MOST_WAITING // 2:
             self._read_on()
         return message
 

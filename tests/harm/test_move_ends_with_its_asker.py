@@ -1,6 +1,7 @@
 """A C-MOVE to a slow destination ends with its asker, and with the node, and counts as an association."""
 
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -8,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pynetdicom import AE
+from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 
 from minipacs import Peer
-from minipacs.services.sop_classes import MOVE
+from minipacs.services.sop_classes import GET, MOVE
 from minipacs.settings import Limits, Timeouts
 from tests.fakes import Behaviour, Conversation, faking
 from tests.peers.node import table
@@ -155,6 +156,31 @@ def test_the_process_ends_in_time_whatever_the_destination_does(tmp_path: Path, 
             node.child.terminate()
             assert node.child.wait(within=1.0 + SOON) == 0, "the second that open associations have, and the end"
             asker.abort()
+
+
+def test_a_get_ends_with_its_asker(tmp_path: Path) -> None:
+    goes_on = threading.Event()
+
+    def store(_: Any) -> int:
+        goes_on.wait(30)
+        return 0
+
+    def serving() -> list[str]:
+        return [one.name for one in threading.enumerate() if one.name.startswith("AcceptorThread")]
+
+    roles = [build_role(CT_IMAGE_STORAGE.decode(), scp_role=True)]
+    more: dict[str, Any] = {"ext_neg": roles, "evt_handlers": [(evt.EVT_C_STORE, store)]}
+    with full_node(tmp_path, ASKER, timeouts=PATIENT) as node:
+        with calling(node, GET[1], CT_IMAGE_STORAGE.decode(), **more) as asker:
+            thread = threading.Thread(target=lambda: list(asker.send_c_get(STUDY, GET[1])), daemon=True)
+            thread.start()
+            wait_until(lambda: bool(serving()), within=30, what="its thread")
+            connection: Any = asker.dul.socket
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.socket.shutdown(socket.SHUT_RDWR)
+            asker.abort()
+            goes_on.set()
+        wait_until(lambda: not serving(), within=SOON, what="the end of what serves it")
 
 
 # --- they count ------------------------------------------------------------------------------------------------------
