@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from minipacs.diagnosis import diagnose
-from minipacs.flood_log import FloodLog
+from minipacs.flood_log import AT_ONCE, FloodLog
 from minipacs.shortfall import SHORTFALLS
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from minipacs.diagnosis import Diagnosis
 
 _OF_NOBODY = frozenset({"tls-inbound.closed", "tls-inbound.crowded", "tls-inbound.silence"})
-_AT_ONCE = 10  # lines a minute of one address, of those who are not admitted; the rest is counted
 
 logger = logging.getLogger("minipacs")
 
@@ -38,9 +37,11 @@ class AssociationLog(FloodLog):
         logger.log(level, "%s", record, extra={"event": "association", "fields": record.as_fields()})
 
     def silence(self, address: str, count: int) -> None:
-        """Log a connection from *address* by which no byte came, the *count*-th."""
-        empty = diagnose("inbound.empty", address=address)
-        logger.debug("%s (%d such so far) [%s]", empty.reason, count, empty.code)
+        """Log a connection from *address* by which no byte came, the *count*-th, where more than usual is logged."""
+        if logger.isEnabledFor(logging.DEBUG):
+            empty = diagnose("inbound.empty", address=address)
+            text = f"{empty.reason} ({count} such so far) [{empty.code}]"
+            self.log(("empty", address), logging.DEBUG, text, at_most=AT_ONCE)
 
     def row(self, kind: Hashable, level: int, diagnosis: Diagnosis) -> bool:
         """Log a row of the catalogue; the arguments and what is returned are those of log()."""
@@ -55,4 +56,4 @@ class AssociationLog(FloodLog):
         is_nobodys = not record.code.startswith("tls-") or record.code in _OF_NOBODY
         if record.calling_ae_title is None and is_nobodys:
             return self.passed_over((record.code, record.address), str(record))
-        return self.passed_over((record.peer, record.address), str(record), _AT_ONCE)
+        return self.passed_over((record.peer, record.address), str(record), AT_ONCE)

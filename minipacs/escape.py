@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+LONGEST = 256
+"""Characters that are shown of one value: whoever sends it decides how long it is, and it may come again and again."""
+
 
 def escape(text: str) -> str:
     r"""Return *text* as printable ASCII: ESC becomes ``\x1b``, a line feed ``\n``, ``é`` ``\xe9``.
 
-    A backslash is doubled, so that what was sent can be told from what was escaped.
+    A backslash is doubled, so that what was sent can be told from what was escaped. Of a text longer than LONGEST, the
+    beginning is returned, and how many characters are left out.
     """
+    if len(text) > LONGEST:
+        return f"{escape(text[:LONGEST])}...(+{len(text) - LONGEST} characters)"
     if text.isascii() and text.isprintable() and "\\" not in text:
         return text
     return text.encode("unicode_escape").decode("ascii")

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from minipacs.peers import Peer
     from minipacs.wire.associate import AssociateRQ
@@ -25,6 +26,7 @@ class Usage(Struct):
         first_failure: the status of the first of these, with what we told the peer of it; empty while there is none.
         bytes: of the P-DATA-TF PDUs, of both directions.
         busy: requests that are not answered yet.
+        calls: associations with others that there are for the peer.
     """
 
     services: tuple[str, ...] = ()
@@ -34,6 +36,7 @@ class Usage(Struct):
     first_failure: str = ""
     bytes: int = 0
     busy: int = 0
+    calls: int = 0
 
 
 class Offer(Struct, frozen=True):
@@ -53,6 +56,13 @@ class Offer(Struct, frozen=True):
 class Services(Protocol):
     """A server for more than Verification."""
 
+    @property
+    def calls(self) -> int:
+        """How many associations it has with others, because a peer asked for that."""
+
+    def let_call(self, has_room: Callable[[], bool]) -> None:
+        """Have it ask *has_room*, from any thread, before it has one more of these."""
+
     def offer(self, request: AssociateRQ, peer: Peer) -> Offer | None:
         """Return how an admitted association is to be handed over; None: it asks for nothing that *peer* may use."""
 
@@ -67,5 +77,5 @@ class Services(Protocol):
             address: IP address and TCP port of the peer.
 
         Raises:
-            OSError: no descriptor is left for it.
+            OSError: no descriptor or no thread is left for it.
         """

@@ -81,6 +81,8 @@ class Listener:
         self._log = AssociationLog()
         self._tls = tls
         self._services = services
+        if services is not None:
+            services.let_call(self._has_room)
         self._acceptor: Acceptor | None = None
         self.addresses: tuple[str, ...] = ()
         self._connections: dict[Connection, None] = {}  # in the order in which they came
@@ -193,7 +195,7 @@ class Listener:
         held = sum(
             one.request.calling_ae_title == request.calling_ae_title for one in self._associations if one.request
         )
-        is_full = len(self._associations) >= self.limits.associations
+        is_full = not self._has_room()
         peer_is_full = held >= self.limits.associations_per_peer
         admission = self._admit(request, address, certificate, is_full=is_full, peer_is_full=peer_is_full)
         if (error := admission.error) is not None:
@@ -214,7 +216,7 @@ class Listener:
         return explain_shortfall(connection, diagnosis, has_services=self._services is not None)
 
     def take(self, offer: Offer, address: tuple[str, int]) -> tuple[socket.socket, Usage]:
-        """Hand over; OSError when no descriptor is left for it."""
+        """Hand over; OSError when no descriptor or no thread is left for it."""
         assert self._services is not None, "who made the offer?"
         return self._services.take(offer, address)
 
@@ -266,6 +268,11 @@ class Listener:
         if one is not None:
             one.cut(code)
             self._log.log(("cut", code, one.address), logging.WARNING, f"{most}: {one.address} cut")
+
+    def _has_room(self) -> bool:
+        """Whether there may be one more association, with a peer that calls us or that we call for one."""
+        calls = 0 if self._services is None else self._services.calls
+        return len(self._associations) + calls < self.limits.associations
 
     def _lost(self, connection: Connection, admission: Admission) -> list[str]:
         """Return the services of an association that its peer may use no more."""

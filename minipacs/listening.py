@@ -67,7 +67,7 @@ class Listening(Protocol[C_contra]):
         """Return what there is to say of its end, where *diagnosis* says little."""
 
     def take(self, offer: Offer, address: tuple[str, int]) -> tuple[socket.socket, Usage]:
-        """Hand over; OSError when no descriptor is left for it."""
+        """Hand over; OSError when no descriptor or no thread is left for it."""
 
     def admitted(self, connection: C_contra) -> None:
         """Take note that it holds an association now."""

@@ -1,18 +1,31 @@
-"""Logging as the command line sets it up: text for people, JSON for machines. The library configures none."""
+"""Logging as the command line sets it up: text for people, JSON for machines. The library configures none.
+
+Who logs never waits until it is read: that is the matter of a thread (minipacs.outlet).
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-from typing import Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from minipacs.escape import escape
+from minipacs.flood_log import AT_ONCE, FloodLog
+from minipacs.outlet import Outlet
 from minipacs.timestamp import rfc3339
 
+if TYPE_CHECKING:
+    from typing import TextIO
+
 _COLOURS = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m"}
+_MOST_LINES = 100  # of a traceback
+_PATIENCE = 1.0  # seconds, in which at the end all is to be read
+
+_outlets: list[Outlet] = []
 
 
 class TextFormatter(logging.Formatter):
@@ -65,21 +78,106 @@ class JSONFormatter(logging.Formatter):
 
 
 def _escaped(traceback: str) -> list[str]:
-    """Return its lines, safe to show: an exception may hold in its words what a peer sent."""
-    return [escape(line) for line in traceback.split("\n")]
+    """Return its lines, safe to show: an exception may hold in its words what a peer sent, however long."""
+    lines = traceback.split("\n")
+    if (left_out := len(lines) - _MOST_LINES) > 0:
+        half = _MOST_LINES // 2
+        lines[half:-half] = [f"...(+{left_out} lines)"]
+    return [escape(line) for line in lines]
 
 
 def configure(log_format: str, *, debug: bool) -> None:
-    """Send what minipacs logs to standard error.
+    """Send what minipacs logs to standard error, and what the libraries have to say.
 
     Args:
         log_format: ``text`` or ``json``.
         debug: whether debug records are shown.
     """
-    handler = logging.NullHandler() if sys.stderr is None else logging.StreamHandler(sys.stderr)  # None: closed
     colour = sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter(colour=colour))
+    formatter = JSONFormatter() if log_format == "json" else TextFormatter(colour=colour)
+    handler = _handler(sys.stderr, formatter)
     logger = logging.getLogger("minipacs")
     logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
     logger.propagate = False
+    logging.lastResort = _OfLibraries(handler)
+    logging.captureWarnings(True)
+
+
+def say(line: str) -> None:
+    """Write *line* to standard output, without waiting until it is read."""
+    handler = _handler(sys.stdout, logging.Formatter("%(message)s"))
+    handler.handle(logging.makeLogRecord({"msg": line}))
+    handler.close()
+
+
+def close() -> None:
+    """Wait a moment for what was said to be read; the rest is given up."""
+    deadline = monotonic() + _PATIENCE
+    for outlet in _outlets:
+        outlet.end()
+    while _outlets:
+        _outlets.pop().wait(deadline)
+
+
+class _Handler(logging.Handler):
+    """Hands lines to an outlet."""
+
+    def __init__(self, outlet: Outlet, encoding: str) -> None:
+        super().__init__()
+        self._outlet = outlet
+        self._encoding = encoding
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Have it written."""
+        self._outlet.put(f"{self.format(record)}\n".encode(self._encoding, "backslashreplace"))
+
+    def close(self) -> None:
+        """Take no more."""
+        super().close()
+        self._outlet.end()
+
+
+class _OfLibraries(logging.Handler):
+    """Logs what libraries warn of and nothing else is told: in our format, and no more often than all else."""
+
+    def __init__(self, handler: logging.Handler) -> None:
+        super().__init__(logging.WARNING)
+        self._handler = handler
+        self._log = FloodLog()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log it."""
+        text = f"{record.name}: {escape(record.getMessage().strip())}"
+        if (before := self._log.passed_over((record.name, record.lineno), text, AT_ONCE)) is not None:
+            record.msg, record.args = f"{text}{before}", None
+            self._handler.handle(record)
+
+
+def _handler(stream: TextIO | None, formatter: logging.Formatter) -> logging.Handler:
+    """Return what writes to *stream*; None: it was closed before we began."""
+    handler: logging.Handler
+    if stream is None:
+        handler = logging.NullHandler()
+    elif (descriptor := _descriptor(stream)) is None:  # it is in memory, where nothing waits
+        handler = logging.StreamHandler(stream)
+    else:
+        _outlets.append(Outlet(descriptor, lambda count: _dropped(formatter, count)))
+        handler = _Handler(_outlets[-1], stream.encoding)
+    handler.setFormatter(formatter)
+    return handler
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        return None
+
+
+def _dropped(formatter: logging.Formatter, count: int) -> bytes:
+    """The line for what was dropped."""
+    text = f"{count} lines of the log are missing here: they were not read in time"
+    fields = {"levelno": logging.WARNING, "levelname": "WARNING", "msg": text}
+    event = {"event": "log-dropped", "fields": {"count": count}}
+    return f"{formatter.format(logging.makeLogRecord(fields | event))}\n".encode()

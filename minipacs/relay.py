@@ -139,8 +139,11 @@ class Relay(asyncio.Protocol):
         return True
 
     def ended(self) -> bool:
-        """Take note that the peer sends no more; whether it may still get an answer."""
-        is_open = not self._is_closed and self._association.state in {_OPEN, _RELEASING}
+        """Take note that the peer sends no more; whether it may still get an answer.
+
+        Not where we call others for it: that it would do with no one to stop it, if the peer has left.
+        """
+        is_open = not self._is_closed and self._association.state in {_OPEN, _RELEASING} and not self.usage.calls
         self._is_at_end = is_open and not self._is_cut_short
         return self._is_at_end
 
@@ -174,7 +177,7 @@ class Relay(asyncio.Protocol):
 
     def expire(self) -> bool:
         """Whether the deadline does not count, or is that of a peer that has left, which is told here."""
-        if self._is_at_end and not self.is_at_work:
+        if self._is_at_end and (self.usage.calls or not self.is_at_work):
             self._association.connection_closed()
             self._carrier.go_on()
             return True

@@ -23,6 +23,11 @@ class Process:
         return len(os.listdir(self._folder / "fd"))
 
     @property
+    def threads(self) -> int:
+        """How many threads it has."""
+        return len(os.listdir(self._folder / "task"))
+
+    @property
     def context_switches(self) -> int:
         """Of all its threads that run now, since their start."""
         tasks = list((self._folder / "task").iterdir())

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minipacs.escape import escape, hex_dump
+from minipacs.escape import LONGEST, escape, hex_dump
 
 from .wire.exchange import bounded
 
@@ -41,15 +41,20 @@ def test_any_text_becomes_one_line_of_printable_ascii(text: str) -> None:
 
 
 @bounded
-@given(st.text(st.characters(exclude_categories=["Cs"])))
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=LONGEST))
 def test_nothing_is_lost(text: str) -> None:
     assert escape(text).encode().decode("unicode_escape") == text
 
 
 @bounded
-@given(st.text(), st.text())
+@given(st.text(max_size=LONGEST), st.text(max_size=LONGEST))
 def test_two_texts_never_look_alike(one: str, other: str) -> None:
     assert (escape(one) == escape(other)) == (one == other)
+
+
+def test_a_long_one_is_cut_and_what_is_left_out_is_counted() -> None:
+    assert escape("a" * LONGEST) == "a" * LONGEST
+    assert escape("\n" * 1_000_000) == "\\n" * LONGEST + f"...(+{1_000_000 - LONGEST} characters)"
 
 
 @pytest.mark.parametrize(

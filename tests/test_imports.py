@@ -47,13 +47,13 @@ ARROWS = {
     "cli.calls": "cli.options cli.targets diagnosis rules services.caller settings",
     "cli.decoders": "",
     "cli.echo": (
-        "cli cli.formats cli.options cli.progress cli.targets echo_callbacks echo_result leg_report peers report rules "
-        "scu settings side_by_side tracing.transcript wire.framing wire.verification"
+        "cli cli.formats cli.options cli.progress cli.targets echo_callbacks echo_result leg_report peers report "
+        "rules scu settings side_by_side tracing.transcript wire.framing wire.verification"
     ),
     "cli.explain": "catalogue cli cli.options diagnosis escape",
     "cli.find": (
-        "cli cli.calls cli.interrupt cli.progress services.caller services.find_report services.find_scu services.keys "
-        "services.sop_classes settings"
+        "cli cli.calls cli.interrupt cli.progress services.caller services.find_report services.find_scu "
+        "services.keys services.sop_classes settings"
     ),
     "cli.formats": "",
     "cli.get": "cli.calls cli.retrieving services.caller services.retrieve_scu settings",
@@ -62,8 +62,8 @@ ARROWS = {
     "cli.move": "cli.calls cli.options cli.retrieving rules services.caller services.retrieve_scu settings",
     "cli.options": "cli escape peers rules schema settings",
     "cli.orthanc": (
-        "cli cli.options cli.orthanc_options cli.targets errors escape orthanc orthanc_peers orthanc_report peer_file "
-        "peers registered_leg registration settings"
+        "cli cli.options cli.orthanc_options cli.targets errors escape orthanc orthanc_peers orthanc_report "
+        "peer_file peers registered_leg registration settings"
     ),
     "cli.orthanc_options": "cli.options errors orthanc rules",
     "cli.peers": "cli cli.options peer_file peers report rules settings",
@@ -77,8 +77,9 @@ ARROWS = {
         "settings"
     ),
     "cli.serve": (
-        "__init__ certificate cli.options connection control_server descriptors listener listening live_tls log "
-        "node_status peers reload rules services.node_services settings timestamp toml_file tracing.log"
+        "__init__ certificate cli.options connection control_server descriptors flood_log listener listening "
+        "live_tls log node_status peers reload rules services.node_services settings timestamp toml_file "
+        "tracing.log"
     ),
     "cli.status": "cli cli.options control_client errors node_status settings status_report",
     "cli.storage": (
@@ -93,8 +94,8 @@ ARROWS = {
     "cli.targets": "cli.options peers settings tls toml_file",
     "cli.tls": "cli cli.targets escape peers rules schema settings tls_guide trial_certificates",
     "connection": (
-        "admission alarm answering association_record diagnosis ending handover listening relay tcp wire.associate "
-        "wire.association wire.state_table"
+        "admission alarm answering association_record diagnosis ending handover listening relay tcp "
+        "wire.associate wire.association wire.state_table"
     ),
     "control_client": "association_record control_place errors node_status",
     "control_place": "errors",
@@ -117,9 +118,9 @@ ARROWS = {
     "flood_log": "flood",
     "handover": "peers wire.associate wire.items",
     "image_legs": (
-        "association_record bounded diagnosis escape image_remains inbound inbound_leg leg names orthanc outbound_legs "
-        "services.caller services.find_scu services.keys services.object_files services.retrieve_scu "
-        "services.sample_image services.sop_classes services.store_scu verdict"
+        "association_record bounded diagnosis escape image_remains inbound inbound_leg leg names orthanc "
+        "outbound_legs services.caller services.find_scu services.keys services.object_files "
+        "services.retrieve_scu services.sample_image services.sop_classes services.store_scu verdict"
     ),
     "image_remains": "bounded diagnosis errors inbound leg orthanc services.sample_image verdict",
     "inbound": "association_record control_client errors peers reload scp services.node_services settings tls",
@@ -128,14 +129,14 @@ ARROWS = {
     "leg": "diagnosis",
     "leg_report": "echo_result leg report roundtrip",
     "listener": (
-        "accepting addresses admission admission_words association_log association_record connection crowd descriptors "
-        "diagnosis errors handover listening node_status peers ports settings shortfall tally tls_connection turns "
-        "wire.associate"
+        "accepting addresses admission admission_words association_log association_record connection crowd "
+        "descriptors diagnosis errors handover listening node_status peers ports settings shortfall tally "
+        "tls_connection turns wire.associate"
     ),
     "listening": "admission association_record diagnosis handover settings wire.associate wire.association",
     "live_files": "errors file_watch writers",
     "live_tls": "certificate errors live_files node_status settings timestamp tls toml_file",
-    "log": "escape timestamp",
+    "log": "escape flood_log outlet timestamp",
     "names": "escape wire.associate wire.pdu",
     "new_files": "",
     "node_status": "association_record peers rules",
@@ -143,6 +144,7 @@ ARROWS = {
     "orthanc_peers": "addresses diagnosis orthanc peers registration rules",
     "orthanc_report": "diagnosis escape orthanc registration",
     "outbound_legs": "bounded diagnosis echo_result leg peers scu verdict",
+    "outlet": "",
     "peer_file": "errors peers rules toml_file",
     "peers": "ae_title diagnosis errors escape rules schema toml_file",
     "port_look": "certificate escape wire.pdu",
@@ -161,8 +163,8 @@ ARROWS = {
     "rest": "addresses bounded errors escape rest_url",
     "rest_url": "errors escape rules schema",
     "roundtrip": (
-        "bounded errors image_legs inbound inbound_leg leg orthanc outbound_legs peers registered_leg registration "
-        "settings verdict"
+        "bounded errors image_legs inbound inbound_leg leg orthanc outbound_legs peers registered_leg "
+        "registration settings verdict"
     ),
     "rules": "ae_title certificate escape names schema wire.items wire.verification",
     "schema": "",
@@ -185,6 +187,7 @@ ARROWS = {
     "services.destination": "certificate escape peers",
     "services.drawing": "",
     "services.durable": "",
+    "services.errands": "handover services.counting",
     "services.extended_negotiation": "services.sop_classes",
     "services.fetched_files": "errors services.durable",
     "services.find_report": "escape report services.shown",
@@ -212,11 +215,12 @@ ARROWS = {
     "services.messages": "services.bell services.bounded_reading",
     "services.moments": "",
     "services.negotiation": (
-        "handover peers rules services.intake services.sop_classes wire.associate wire.items wire.verification"
+        "handover peers rules services.intake services.sop_classes services.telling wire.associate wire.items "
+        "wire.verification"
     ),
     "services.node_services": (
-        "errors peers services.index services.object_files services.query_retrieve services.server services.storage "
-        "settings tls"
+        "errors peers services.index services.object_files services.query_retrieve services.server "
+        "services.storage services.telling settings tls"
     ),
     "services.object_files": "errors rules services.durable settings",
     "services.operation": (
@@ -231,9 +235,9 @@ ARROWS = {
         "services.sequences services.tables services.texts"
     ),
     "services.query_retrieve": (
-        "escape peers services.attributes services.bounded_reading services.destination "
-        "services.extended_negotiation services.index services.library services.object_files services.paced_sending "
-        "services.query services.sub_operations services.texts"
+        "escape peers services.attributes services.bounded_reading services.destination services.errands "
+        "services.extended_negotiation services.index services.library services.object_files "
+        "services.paced_sending services.promptness services.query services.sub_operations services.texts"
     ),
     "services.retrieve_plan": "services.calling services.inquiry services.sop_classes",
     "services.retrieve_report": "report services.retrieve_scu",
@@ -242,16 +246,18 @@ ARROWS = {
         "services.operation services.retrieve_plan services.statuses"
     ),
     "services.sample_image": "association_record names services.bounded_reading services.image_files",
-    "services.tables": "services.attributes services.matching services.moments",
     "services.sequences": "escape services.attributes services.matching services.texts",
     "services.server": (
-        "handover peers services.counting services.intake services.library services.negotiation services.object_files "
-        "settings wire.associate wire.dimse wire.verification"
+        "flood_log handover peers services.counting services.errands services.intake services.library "
+        "services.negotiation services.object_files services.telling settings wire.associate wire.dimse "
+        "wire.verification"
     ),
     "services.shown": "escape",
     "services.sop_classes": "wire.dimse",
     "services.statuses": "echo_result recognition",
-    "services.storage": "rules services.bounded_reading services.header services.intake services.object_files",
+    "services.storage": (
+        "rules services.bounded_reading services.header services.intake services.object_files services.telling"
+    ),
     "services.store_plan": "services.calling services.image_files services.sop_classes",
     "services.store_report": "names report services.store_scu",
     "services.store_scu": (
@@ -259,6 +265,8 @@ ARROWS = {
         "services.image_files services.statuses services.store_plan"
     ),
     "services.sub_operations": "escape services.bounded_reading services.object_files services.paced_sending",
+    "services.tables": "services.attributes services.matching services.moments",
+    "services.telling": "flood_log services.intake",
     "services.texts": "",
     "settings": "errors rules schema toml_file wire.framing wire.messages",
     "shortfall": "diagnosis ending escape rules wire.dimse wire.items",
@@ -280,7 +288,9 @@ ARROWS = {
     "tracing.dump": "tracing.dissection tracing.fields wire.association wire.pdu",
     "tracing.fields": "escape names",
     "tracing.items": "names tracing.fields wire.items",
-    "tracing.log": "escape flood recognition tracing.dump tracing.negotiation wire.associate wire.association wire.pdu",
+    "tracing.log": (
+        "escape flood_log recognition tracing.dump tracing.negotiation wire.associate wire.association wire.pdu"
+    ),
     "tracing.negotiation": (
         "errors escape names tracing.dump tracing.fields tracing.items wire.associate wire.header wire.items wire.pdu"
     ),

@@ -36,9 +36,10 @@ def in_json(made: logging.LogRecord) -> dict[str, object]:
 @pytest.fixture
 def _restored() -> Iterator[None]:
     """The logger is afterwards as it was."""
-    before = logger.handlers, logger.level, logger.propagate
+    before = logger.handlers, logger.level, logger.propagate, logging.lastResort
     yield
-    logger.handlers, logger.level, logger.propagate = before
+    logger.handlers, logger.level, logger.propagate, logging.lastResort = before
+    logging.captureWarnings(False)
 
 
 class Terminal(io.StringIO):

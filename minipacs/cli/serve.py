@@ -22,6 +22,7 @@ from minipacs.certificate import shown, validity
 from minipacs.cli.options import Rule, with_settings
 from minipacs.control_server import ControlServer
 from minipacs.descriptors import make_room
+from minipacs.flood_log import AT_ONCE, FloodLog
 from minipacs.listener import Listener
 from minipacs.live_tls import Credentials, LiveTLS, Renewal
 from minipacs.node_status import ListedPeer, NodeStatus, TableStatus, tls_as_text
@@ -78,7 +79,10 @@ def command(settings: Settings, storage: str | None, log_format: str, verbose: i
     sys.setswitchinterval(_SWITCH)
     if storage is not None:
         settings = replace(settings, storage=replace(settings.storage, folder=Path(storage)))
-    asyncio.run(_Node(settings, verbose, is_json=log_format == "json").run())
+    try:
+        asyncio.run(_Node(settings, verbose, is_json=log_format == "json").run())
+    finally:
+        log.close()
     return 0
 
 
@@ -104,11 +108,11 @@ def _services(settings: Settings, peers: Callable[[], PeerTable]) -> NodeService
     return NodeServices(settings, peers)
 
 
-def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+def _thread_failed(failure: threading.ExceptHookArgs, told: FloodLog = FloodLog()) -> None:  # noqa: B008 - one for all
     """Tell it in a line of the log: standard error is read by programs."""
     if failure.exc_value is not None:
-        error = failure.exc_value
-        logger.error("what served an association failed", exc_info=(type(error), error, error.__traceback__))
+        kind = type(failure.exc_value).__name__
+        told.log(kind, logging.ERROR, "what served an association failed", failure.exc_value, AT_ONCE)
 
 
 @contextmanager
@@ -175,7 +179,7 @@ class _Node:
         peers = f"{counted(count)} from {settings.peers}"
         tls_port = self._listener.tls_port
         tls = tls_as_text(port, tls_port)
-        click.echo(f"minipacs: {settings.ae_title} listening on {host}:{port}{tls}, {peers}")
+        log.say(f"minipacs: {settings.ae_title} listening on {host}:{port}{tls}, {peers}")
         if self._is_json:  # in text, the line above says it on the same terminal
             fields = {"ae_title": settings.ae_title, "host": settings.host, "port": port, "count": count}
             fields |= {} if tls_port is None else {"tls_port": tls_port}

@@ -33,13 +33,20 @@ class Bell:
             with suppress(OSError):  # it has rung already, or is closed
                 self._far.send(b"\0")
 
-    def wait(self, connection: socket.socket | None, seconds: float, is_needless: Callable[[], bool]) -> bool:
+    def wait(
+        self,
+        connection: socket.socket | None,
+        seconds: float,
+        is_needless: Callable[[], bool],
+        events: int = select.POLLIN,
+    ) -> bool:
         """Wait until it rings, or something comes on *connection*.
 
         Args:
             connection: is looked at as well, by poll(2), which takes any descriptor; None: none is.
             seconds: how long at most.
             is_needless: asked when the bell can be heard: whether what rings it is there already.
+            events: what is looked for on *connection*; its end is always.
 
         Returns:
             Whether something came on *connection*, or it is closed.
@@ -48,7 +55,7 @@ class Bell:
         poll.register(self._near, select.POLLIN)
         if connection is not None:
             try:
-                poll.register(connection, select.POLLIN)
+                poll.register(connection, events)
             except (OSError, ValueError):  # closed under our eyes
                 return True
         self._is_awaited = True

@@ -6,9 +6,12 @@ no descriptor above 1 023, and leaves the descriptor open where the peer was qui
 
 from __future__ import annotations
 
+import errno
+import os
 import select
 import socket
 import ssl
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +47,7 @@ class BufferedSocket(AssociationSocket):
         self._loss: OSError | None = None  # of the connection, for whoever reads next
         self.is_readable = False
         self.error: OSError | None = None
+        self._changing = threading.Lock()  # while the socket becomes another, or begins to connect
         self._is_tcp = False  # but for what is opened here, it is one end of a pair
 
     def connect(self, primitive: T_CONNECT) -> None:
@@ -75,16 +79,53 @@ class BufferedSocket(AssociationSocket):
             self.event_queue.put(_CLOSED)
 
     def _open(self, address: Any) -> None:
+        patience = self.assoc.connection_timeout
+        self._connect(address, patience)
         assert self.socket is not None
+        self.socket.settimeout(patience)
         if self.tls_args is not None:
-            context, host = self.tls_args
-            self.socket = context.wrap_socket(self.socket, server_hostname=host)
-        self.socket.settimeout(self.assoc.connection_timeout)
-        self.socket.connect(address)
+            self._secure(*self.tls_args)
         self.socket.settimeout(None)
         tune(self.socket)
         self._is_tcp = True
         self.assoc.requestor.address_info = AddressInformation.from_tuple(self.socket.getsockname())
+
+    def cut(self) -> None:
+        """End it from another thread, whatever it waits for: to be connected, to be secured, to be taken or sent."""
+        with self._changing:
+            if self.socket is not None:
+                with suppress(OSError):
+                    self.socket.shutdown(socket.SHUT_RDWR)
+
+    def _connect(self, address: Any, patience: float | None) -> None:
+        """Connect so that it can be cut at any time: connect(2) returns at once, and then it is waited."""
+        assert self.socket is not None
+        self.socket.setblocking(False)
+        with self._changing:
+            self._check()
+            error = self.socket.connect_ex(address)
+        if error == errno.EINPROGRESS:
+            poll = select.poll()
+            poll.register(self.socket, select.POLLOUT)
+            if not poll.poll(None if patience is None else patience * 1000):
+                raise TimeoutError("timed out")
+            error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+
+    def _secure(self, context: ssl.SSLContext, host: str) -> None:
+        assert self.socket is not None
+        with self._changing:
+            self._check()
+            secured = context.wrap_socket(self.socket, server_hostname=host, do_handshake_on_connect=False)
+            self.socket = secured
+        secured.do_handshake()
+
+    def _check(self) -> None:
+        """Raise OSError where the association is over before it began."""
+        association: Any = self.assoc
+        if association.is_cut:
+            raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
 
     @property
     def ready(self) -> bool:

@@ -5,7 +5,7 @@ Left alone, it would end the thread that reads them, with nothing said to the pe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pynetdicom.dimse import DIMSEServiceProvider
 
@@ -15,12 +15,16 @@ from minipacs.services.bounded_reading import FAILURES, TooMuch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pydicom.dataset import Dataset
     from pynetdicom.association import Association
     from pynetdicom.dimse_messages import DIMSEMessage
     from pynetdicom.pdu_primitives import P_DATA
 
 _LONGEST_COMMAND = 1 << 17  # bytes
-_MOST_WAITING = 64  # requests that are not served yet; a peer may send one that negotiates nothing (PS3.7 §D.3.3.3)
+MOST_WAITING = 8
+"""Messages that wait to be served; what comes behind them waits in the network."""
+
+_MOST_CANCELS = 10  # pynetdicom takes the next C-CANCEL for a request
 
 
 class Messages(DIMSEServiceProvider):
@@ -29,31 +33,59 @@ class Messages(DIMSEServiceProvider):
     Args:
         association: whose they are.
         ring: is called for each that is there to be served.
+        read_on: is called when there is room for more again.
 
     Attributes:
+        serving: the message ID of the request that is served, or was last.
+        instead: statuses that pynetdicom has for what went wrong, and what the peer is told in the place of each.
+        status: that of the last response.
         error: why the data set of a message could not be written to its file; None when it could.
         excess: what of a message is longer than we take; empty when nothing is.
     """
 
-    def __init__(self, association: Association, ring: Callable[[], None]) -> None:
+    def __init__(self, association: Association, ring: Callable[[], None], read_on: Callable[[], None]) -> None:
         super().__init__(association)
+        self._read_on = read_on
         self.msg_queue = Ringing(ring)
+        self.serving: int | None = None
+        self.instead: dict[int, Dataset] = {}
+        self.status = 0
         self.error: OSError | None = None
         self.excess = ""
 
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a message; a response with the status that is to be told."""
+        status = getattr(primitive, "Status", None)
+        if status is not None:
+            for element in self.instead.get(status, ()):
+                setattr(primitive, element.keyword, element.value)
+            self.status = primitive.Status
+        super().send_msg(primitive, context_id)
+
+    def get_msg(self, block: bool = False) -> Any:
+        """Return the next message, as pynetdicom does, and have more read when half of those that waited are served."""
+        message = super().get_msg(block)
+        if len(self.msg_queue.queue) == MOST_WAITING // 2:
+            self._read_on()
+        return message
+
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take a fragment; abort the association where that cannot be (Evt19, PS3.8 Table 9-10)."""
+        self._forget_stray_cancels()
         try:
             super().receive_primitive(primitive)
             if self.message is not None:
                 _weigh(self.message)
-            elif self.assoc.is_acceptor and len(self.msg_queue.queue) > _MOST_WAITING:
-                raise TooMuch(f"more than {_MOST_WAITING} requests at once")
         except Exception as error:  # noqa: BLE001 - a peer may send whatever makes pynetdicom stumble
             self.error = error if isinstance(error, OSError) else None
             self.excess = str(error) if isinstance(error, TooMuch) else ""
             self.message = None
             self.dul.event_queue.put("Evt19")
+
+    def _forget_stray_cancels(self) -> None:
+        """Make room for a C-CANCEL: those for what is not served are of no use (PS3.7 §9.3.2.3)."""
+        if len(self.cancel_req) >= _MOST_CANCELS:
+            self.cancel_req = {one: cancel for one, cancel in self.cancel_req.copy().items() if one == self.serving}
 
 
 def _weigh(message: DIMSEMessage) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -12,6 +11,7 @@ from minipacs.handover import Offer
 from minipacs.rules import is_uid
 from minipacs.services.intake import offered
 from minipacs.services.sop_classes import FIND, GET, MOVE, SOP_CLASSES, STORAGE_SYNTAXES
+from minipacs.services.telling import tell
 from minipacs.wire.items import ContextResult, Item, ProposedContext
 from minipacs.wire.verification import IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
 
@@ -43,8 +43,6 @@ _LONGEST_SENT = 1 << 18
 """The P-DATA-TF that we send at most, in bytes: to a peer that takes any, pynetdicom sends an object in one."""
 
 _NOT_AUTHORIZED = 0x0124  # PS3.7 §C.5.22
-
-logger = logging.getLogger("minipacs")
 
 
 class Negotiation:
@@ -135,7 +133,7 @@ def guarded(handler: tuple[Any, ...]) -> tuple[Any, ...]:
         offer = offered.get()
         if offer is not None and service in offer.services:
             return function(event, *more)
-        logger.warning("%s was asked for on an association that may not use it", service)
+        tell(f"{service} not allowed", f"{service} was asked for on an association that may not use it")
         if service in {"echo", "store"}:
             return _NOT_AUTHORIZED
         event.assoc.abort()

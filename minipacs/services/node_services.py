@@ -12,6 +12,7 @@ from minipacs.services.object_files import ObjectFiles
 from minipacs.services.query_retrieve import handlers
 from minipacs.services.server import ServiceServer
 from minipacs.services.storage import StorageSCP
+from minipacs.services.telling import tell
 
 if TYPE_CHECKING:
     import ssl
@@ -45,7 +46,7 @@ class NodeServices(ServiceServer):
         self._tls = settings.tls
         super().__init__(
             settings.ae_title,
-            [*scp.handlers(), *handlers(self.index, peers, settings.ae_title, logger.warning, self._client_context)],
+            [*scp.handlers(), *handlers(self.index, peers, settings.ae_title, tell, self._client_context)],
             self.files,
             limits=settings.limits,
             timeouts=settings.timeouts,

@@ -6,13 +6,17 @@ nothing is, and a millisecond of each message. The loops here do what those do, 
 - the provider waits for its connection and its queues, and the reactor for messages and the end of the association;
 - PDUs are sent and read in turn: a C-CANCEL is read while there is something to be sent (PS3.7 §9.3.2.3);
 - the peer is released when its requests have been answered, and not in the middle of them;
-- what is still to be sent behind an A-ABORT is dropped, where it would end the thread.
+- what is still to be sent behind an A-ABORT is dropped, where it would end the thread;
+- what comes is left unread while enough requests wait to be served;
+- a thread that fails ends its association, and an association ends those that it has begun, as for a C-MOVE.
 
 `library` has pynetdicom make its associations of these classes.
 """
 
 from __future__ import annotations
 
+import select
+import threading
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom import evt
@@ -22,16 +26,15 @@ from pynetdicom.pdu import A_ABORT_RQ
 
 from minipacs.services.bell import Bell, Ringing
 from minipacs.services.checkpoint import Checkpoint
-from minipacs.services.messages import Messages
+from minipacs.services.messages import MOST_WAITING, Messages
 
 if TYPE_CHECKING:
-    import threading
-
     from pynetdicom.ae import ApplicationEntity
 
 _LOOK = 1.0  # seconds, after which the provider looks all the same
 _CLOSING = "Sta13"  # the A-ABORT or A-RELEASE-RP is sent (PS3.8 Table 9-5)
 _IDLE = "Sta1"
+_OPEN = "Sta6"
 _ARTIM_EXPIRED = "Evt18"
 _BY_PROVIDER = 2  # source of an A-ABORT (PS3.8 Table 9-26)
 
@@ -53,11 +56,22 @@ class Provider(DULServiceProvider):
         super().__init__(association)
         self._bell = Bell()
         self._tell = association.checkpoint.ring
+        self._look_after_errand = association.look_after_errand
         self.to_provider_queue = Ringing(self._bell.ring)
         self.event_queue = Ringing(self._bell.ring)
         self.to_user_queue = Ringing(self._tell)
         self._has_sent = False  # so that it is the turn of what the peer has sent
+        self._is_hung_up = False
         self.is_over = False
+        self.daemon = True
+
+    def start(self) -> None:
+        """Begin; RuntimeError when no thread is left for it."""
+        try:
+            super().start()
+        except RuntimeError:
+            self._bell.close()
+            raise
 
     def ring(self) -> None:
         """Wake it: something is to be sent."""
@@ -75,10 +89,13 @@ class Provider(DULServiceProvider):
                     self._wait()
                 else:
                     self.state_machine.do_action(self.event_queue.get(block=False))
+                    self._look_after_errand()
         finally:
             self.is_over = True
             self._bell.close()
             self._tell()
+            self.assoc.dimse.msg_queue.put((None, None))  # to who waits for an answer
+            self._look_after_errand()
 
     def kill_dul(self) -> None:
         """Have it end."""
@@ -117,10 +134,16 @@ class Provider(DULServiceProvider):
             self.assoc._kill = self._kill_thread = True
 
     def _read(self) -> bool:
-        if not self._is_transport_event():
+        if not self._may_read or not self._is_transport_event():
             return False
         self._idle_timer.restart()
         return True
+
+    @property
+    def _may_read(self) -> bool:
+        """Whether what comes is read now: not while many messages wait, unless the peer has left."""
+        is_open = self.state_machine.current_state == _OPEN and not self._is_hung_up
+        return not is_open or len(self.assoc.dimse.msg_queue.queue) < MOST_WAITING
 
     @property
     def _has_come(self) -> bool:
@@ -137,10 +160,18 @@ class Provider(DULServiceProvider):
             return
         is_watched = connection._is_connected and not connection.is_readable
         watched = connection.socket if is_watched else None
-        connection.is_readable = self._bell.wait(watched, seconds, self._is_rung)
+        may_read = self._may_read
+        connection.is_readable = self._bell.wait(watched, seconds, self._is_rung, select.POLLIN if may_read else 0)
+        self._is_hung_up = self._is_hung_up or (connection.is_readable and not may_read)
 
     def _is_rung(self) -> bool:
         return bool(self._kill_thread or self.event_queue.queue or self.to_provider_queue.queue)
+
+
+def is_gone(association: Any) -> bool:
+    """Whether the peer of *association* is not there any more to be told anything."""
+    state = association.dul.state_machine.current_state
+    return association.dul.is_over or state in {_IDLE, _CLOSING}
 
 
 class PromptAssociation(Association):
@@ -159,11 +190,60 @@ class PromptAssociation(Association):
 
     def __init__(self, entity: ApplicationEntity, mode: str) -> None:
         self.checkpoint = Checkpoint(self)
+        self.is_cut = False
+        self._errand: PromptAssociation | None = None  # the last one that was begun in our thread
         super().__init__(entity, mode)
         self.dul = Provider(self)
-        self.dimse = Messages(self, self.checkpoint.ring)
+        self.dimse = Messages(self, self.checkpoint.ring, self.dul.ring)
         self.acse_timeout = entity.acse_timeout  # of which each provider has its own timer
         self.network_timeout = entity.network_timeout
+        asker = threading.current_thread()
+        if isinstance(asker, PromptAssociation):
+            asker.send_out(self)
+
+    def start(self) -> None:
+        """Begin to serve, with both threads or with none.
+
+        Raises:
+            RuntimeError: no thread is left for it.
+        """
+        try:
+            if self.is_acceptor:
+                self.dul.start()
+                self._started_dul = True
+            super().start()
+        except RuntimeError:
+            self.cut()
+            if self._started_dul:
+                self.dul.kill_dul()
+                self.dul.join()
+            raise
+
+    def run_reactor(self) -> None:
+        """Run until the association ends, which ends with this thread however that ends."""
+        try:
+            super().run_reactor()
+        except BaseException:
+            self.cut()
+            self.dul.kill_dul()
+            raise
+
+    def send_out(self, errand: PromptAssociation) -> None:
+        """Have an association that was begun for the peer of this one end with it."""
+        self._errand = errand
+        self.look_after_errand()
+
+    def look_after_errand(self) -> None:
+        """End what was begun for the peer, when that has left."""
+        if self._errand is not None and is_gone(self):
+            self._errand.cut()
+
+    def cut(self) -> None:
+        """End it at once, from any thread."""
+        self.is_cut = True
+        connection: Any = self.dul.socket
+        if connection is not None:
+            connection.cut()
 
     @property
     def _reactor_checkpoint(self) -> Checkpoint:
@@ -181,7 +261,7 @@ class PromptAssociation(Association):
             self._is_paused = False
             context_id, message = self.dimse.get_msg(block=False)
             if message is not None and context_id is not None:
-                self._serve_request(message, context_id)
+                self._serve(message, context_id)
             if self.acse.is_aborted():
                 self.dul.receive_pdu(wait=False)
                 self._end(evt.EVT_ABORTED)
@@ -195,6 +275,14 @@ class PromptAssociation(Association):
             elif self.dul.idle_timer_expired():
                 self.abort()
                 self.kill()
+
+    def _serve(self, message: Any, context_id: int) -> None:
+        """Serve a request; what is none, or lacks what it needs, would be left without an answer, and ends it."""
+        if self.is_acceptor and not message.is_valid_request:
+            self.abort()
+            return
+        self.dimse.serving = message.MessageID
+        self._serve_request(message, context_id)
 
     def _end(self, event: evt.NotificationEvent) -> None:
         self.is_released = event is evt.EVT_RELEASED

@@ -6,20 +6,20 @@ is looked for before each answer and each sub-operation.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydicom.dataset import Dataset
-from pynetdicom import build_context, evt
+from pynetdicom import evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     PatientRootQueryRetrieveInformationModelFind,
     PatientRootQueryRetrieveInformationModelGet,
     PatientRootQueryRetrieveInformationModelMove,
-    SecondaryCaptureImageStorage,
-    Verification,
 )
 
 from minipacs.escape import escape
 from minipacs.services import (
+    errands,
     extended_negotiation,
     library,  # noqa: F401 - how pynetdicom is to run
 )
@@ -27,6 +27,7 @@ from minipacs.services.attributes import Level, Model
 from minipacs.services.bounded_reading import ReadingError, TooMuch, decoded
 from minipacs.services.destination import reach
 from minipacs.services.paced_sending import let_read, pace
+from minipacs.services.promptness import is_gone
 from minipacs.services.query import IdentifierFault, Query
 from minipacs.services.sub_operations import SubOperations, TooManyObjects, contexts_for, counted
 from minipacs.services.texts import text_of
@@ -47,15 +48,17 @@ _PATIENT_ROOT = {
     PatientRootQueryRetrieveInformationModelMove,
     PatientRootQueryRetrieveInformationModelGet,
 }
-# A C-MOVE that fails is told behind an association with its destination alone: pynetdicom wants one before a status.
-_ANY_CONTEXTS = [build_context(Verification), build_context(SecondaryCaptureImageStorage)]
+_UNKNOWN_DESTINATION, _NO_RESOURCES = 0xA801, 0xA702  # of a C-MOVE: the latter for sub-operations (PS3.4 §C.4.2.1.5)
+_NO_ASSOCIATION = 0xC515  # pynetdicom's, where it has neither a thread nor a descriptor for the destination
 _STATUSES: dict[type[Exception], int] = {
     IdentifierFault: _DOES_NOT_MATCH,
     ReadingError: _UNABLE,
     TooManyObjects: _UNCOUNTABLE,
     TooMuch: _OUT_OF_RESOURCES,
+    errands.NoRoom: _NO_RESOURCES,
 }
 _AT_ONCE = 16  # matches that are sent before it is looked whether the peer has enough of them
+_NOTHING_LEFT = "no thread or descriptor is left for it"
 _LONGEST_COMMENT = 64  # Error Comment (0000,0902) is an LO
 
 
@@ -63,7 +66,7 @@ def handlers(
     index: Index,
     peers: Callable[[], PeerTable],
     ae_title: str,
-    told: Callable[[str], None],
+    told: Callable[[str, str], None],
     tls: Callable[[], ssl.SSLContext] | None = None,
 ) -> list[tuple[Any, Any, list[Any]]]:
     """Return the handlers of the Query/Retrieve SCP, for pynetdicom's *evt_handlers*.
@@ -72,7 +75,8 @@ def handlers(
         index: what is stored.
         peers: returns the peer table in force, in which the destination of a C-MOVE is looked up.
         ae_title: ours, which the matches name as the one to retrieve from.
-        told: is told, in a line of text that is safe to show, what went wrong with a request, and why.
+        told: is told, in a word for its kind and a line of text that is safe to show, what went wrong with a request,
+            and why.
         tls: returns the context by which a peer with ``tls = true`` is called; None: none is.
     """
     return [
@@ -84,7 +88,7 @@ def handlers(
 
 
 def _find(
-    event: evt.Event, index: Index, ae_title: str, told: Callable[[str], None]
+    event: evt.Event, index: Index, ae_title: str, told: Callable[[str, str], None]
 ) -> Iterator[tuple[Dataset | int, Dataset | None]]:
     try:
         keys, model, level = _request(event)
@@ -94,6 +98,8 @@ def _find(
         for count, answer in enumerate(index.answers(query), 1):
             if count % _AT_ONCE == 0:
                 let_read(event.assoc)
+                if is_gone(event.assoc):
+                    return
             if event.is_cancelled:
                 yield _CANCEL, None
                 return
@@ -105,7 +111,7 @@ def _find(
 
 
 def _get(
-    event: evt.Event, index: Index, told: Callable[[str], None]
+    event: evt.Event, index: Index, told: Callable[[str, str], None]
 ) -> Iterator[int | tuple[Dataset | int, Dataset | None]]:
     try:
         keys, model, level = _request(event)
@@ -128,35 +134,49 @@ def _move(
     event: evt.Event,
     index: Index,
     peers: Callable[[], PeerTable],
-    told: Callable[[str], None],
+    told: Callable[[str, str], None],
     tls: Callable[[], ssl.SSLContext] | None,
 ) -> Iterator[Any]:
     title = str(event.move_destination or "").strip()
     try:
         host, port, more = reach(title, peers(), tls)
     except LookupError as error:
-        told(f"C-MOVE refused with 0xA801: {error.args[0]}")
+        told("C-MOVE 0xA801", f"C-MOVE refused with 0xA801: {error.args[0]}")
         yield None, None
         return
     try:
         keys, model, level = _request(event)
         objects = counted(index.objects(model, level, keys, _agreed(event)))
-        contexts = contexts_for(objects)
+        more |= {"contexts": contexts_for(objects)}
+        errand = errands.begin()
     except Exception as error:  # noqa: BLE001
-        failure = _failure("C-MOVE", error, told)
-        yield host, port, more | {"contexts": _ANY_CONTEXTS}
-        yield 1
-        yield failure, None
+        with _telling(event.assoc, {_UNKNOWN_DESTINATION: _failure("C-MOVE", error, told)}):
+            yield None, None  # pynetdicom wants an association with the destination before any other status
         return
-    sub_operations = SubOperations(told, originator=str(event.assoc.requestor.ae_title))
-    yield host, port, more | {"contexts": contexts, "evt_handlers": _listening(sub_operations)}
+    with errand, _telling(event.assoc, {_NO_ASSOCIATION: _status(_NO_RESOURCES, _NOTHING_LEFT)}):
+        sub_operations = SubOperations(told, originator=str(event.assoc.requestor.ae_title))
+        yield host, port, more | {"evt_handlers": _listening(sub_operations)}
+        try:
+            yield len(objects)
+        except GeneratorExit:  # it goes no further: there is no association to send them on
+            if objects and not is_gone(event.assoc):
+                messages: Any = event.assoc.dimse
+                status = messages.status
+                why = sub_operations.refusal or (_NOTHING_LEFT if status == _NO_RESOURCES else "")
+                where = f"{escape(title)} at {host} port {port}{why and f': {why}'}"
+                told("C-MOVE failed", f"C-MOVE failed with 0x{status:04X}: no association with {where}")
+            raise
+        yield from _sent(event, objects, sub_operations)
+
+
+@contextmanager
+def _telling(association: Any, instead: dict[int, Dataset]) -> Iterator[None]:
+    """Have the peer told something else than a status of pynetdicom's."""
+    association.dimse.instead = instead
     try:
-        yield len(objects)
+        yield
     finally:
-        if objects and sub_operations.association is None:
-            why = f": {sub_operations.refusal}" if sub_operations.refusal else ""
-            told(f"C-MOVE failed with 0xA801: no association with {escape(title)} at {host} port {port}{why}")
-    yield from _sent(event, objects, sub_operations)
+        association.dimse.instead = {}
 
 
 def _listening(sub_operations: SubOperations) -> list[tuple[Any, Any]]:
@@ -173,6 +193,8 @@ def _sent(
     event: evt.Event, objects: list[StoredObject], sub_operations: SubOperations
 ) -> Iterator[tuple[int, Dataset | None]]:
     for stored in objects:
+        if is_gone(event.assoc):
+            return
         if event.is_cancelled:
             yield _CANCEL, None
             return
@@ -197,13 +219,19 @@ def _agreed(event: evt.Event) -> extended_negotiation.Agreed:
     return extended_negotiation.agreed(event.assoc.acceptor.sop_class_extended, str(event.context.abstract_syntax))
 
 
-def _failure(service: str, error: Exception, told: Callable[[str], None]) -> Dataset:
+def _failure(service: str, error: Exception, told: Callable[[str, str], None]) -> Dataset:
     """The status of a request that cannot be answered, and why, for whoever reads that (PS3.7 §C.4.2)."""
-    status = Dataset()
-    status.Status = _STATUSES.get(type(error), _UNABLE)
     reason = str(error) if type(error) in _STATUSES else escape(f"{type(error).__name__}: {error}")
-    status.ErrorComment = reason[:_LONGEST_COMMENT].replace("\\", "/")
+    status = _status(_STATUSES.get(type(error), _UNABLE), reason)
     if isinstance(error, IdentifierFault) and error.tag is not None:
         status.OffendingElement = error.tag
-    told(f"{service} refused with 0x{status.Status:04X}: {reason}")
+    which = f"{service} refused with 0x{status.Status:04X}"
+    told(which, f"{which}: {reason}")
     return status
+
+
+def _status(status: int, comment: str) -> Dataset:
+    answer = Dataset()
+    answer.Status = status
+    answer.ErrorComment = comment[:_LONGEST_COMMENT].replace("\\", "/")
+    return answer

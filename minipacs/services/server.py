@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import warnings
 from contextvars import copy_context
@@ -12,10 +13,13 @@ import pydicom
 from pynetdicom import _config, build_context, evt
 from pynetdicom.transport import AssociationServer
 
+from minipacs.flood_log import FloodLog
 from minipacs.services import (
     counting,
+    errands,
     intake,
     library,
+    telling,
 )
 from minipacs.services.counting import Counter
 from minipacs.services.intake import Intake
@@ -24,7 +28,7 @@ from minipacs.wire.dimse import SUCCESS, VERIFICATION
 from minipacs.wire.verification import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from minipacs.handover import Offer, Usage
     from minipacs.peers import Peer
@@ -67,6 +71,8 @@ class ServiceServer:
         self._files = files
         self._object_size = object_size
         self._timeouts = timeouts
+        self._errands = errands.Errands()
+        self._log = FloodLog()
         self._served: dict[Any, Intake] = {}  # by the association of pynetdicom
         ae = library.Entity(ae_title)
         ae.maximum_associations = limits.associations + 1  # it is we who count
@@ -85,6 +91,15 @@ class ServiceServer:
 
     # --- what the door needs ------------------------------------------------------------------------------------------
 
+    @property
+    def calls(self) -> int:
+        """How many associations there are with the destinations of C-MOVEs."""
+        return self._errands.count
+
+    def let_call(self, has_room: Callable[[], bool]) -> None:
+        """Have *has_room* asked, from any thread, before there is one more of these."""
+        self._errands.has_room = has_room
+
     def may_use(self, peer: Peer) -> frozenset[str]:
         """Return the services that *peer* may use."""
         return self._negotiation.may_use(peer)
@@ -101,7 +116,7 @@ class ServiceServer:
             address: IP address and TCP port of the peer.
 
         Raises:
-            OSError: no descriptor is left for it.
+            OSError: no descriptor or no thread is left for it.
         """
         self._forget_those_that_ended()
         ours, theirs = socket.socketpair()
@@ -111,10 +126,13 @@ class ServiceServer:
         context = copy_context()
         try:
             context.run(self._begin, theirs, address, offer, counter)
-        except OSError:
+        except (OSError, RuntimeError) as error:
             ours.close()
             theirs.close()
-            raise
+            self._forget_those_that_ended()
+            if isinstance(error, OSError):
+                raise
+            raise OSError(errno.EAGAIN, str(error)) from error  # of the threading module, which has no other for it
         return ours, counter.usage
 
     def stop(self) -> None:
@@ -124,6 +142,7 @@ class ServiceServer:
             association.join(max(0.0, deadline - monotonic()))
             files.close()
         self._served.clear()
+        self._log.close()
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -132,6 +151,8 @@ class ServiceServer:
         counting.counter.set(counter)
         intake.intake.set(Intake(self._files, self._object_size))
         intake.offered.set(offer)
+        errands.errands.set(self._errands)
+        telling.log.set(self._log)
         self._server.process_request(sock, address)
 
     def _opened(self, event: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from pydicom.dataset import Dataset
@@ -13,6 +12,7 @@ from minipacs.services.bounded_reading import ReadingError, TooMuch
 from minipacs.services.header import IncompleteError, header_of, read_to_its_end
 from minipacs.services.intake import intake
 from minipacs.services.object_files import Kept
+from minipacs.services.telling import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +31,6 @@ CANNOT_UNDERSTAND = 0xC000
 
 _MOST_COMMENT = 64  # characters of an Error Comment (0000,0902), an LO
 _STATUSES = {TooMuch: OUT_OF_RESOURCES, IncompleteError: DOES_NOT_MATCH}
-
-logger = logging.getLogger("minipacs")
 
 
 class StorageSCP:
@@ -62,8 +60,8 @@ class StorageSCP:
         file = current.at(event.dataset_path)
         try:
             return self._judge(file, event.request)
-        except Exception as error:  # an answer there has to be, and the file must not stay
-            logger.exception("an object could not be stored")
+        except Exception as error:  # noqa: BLE001 - an answer there has to be, and the file must not stay
+            tell("store", "an object could not be stored", error)
             return _status(OUT_OF_RESOURCES, type(error).__name__)
         finally:
             file.close()
@@ -101,8 +99,8 @@ class StorageSCP:
         is_deflated = head.file_meta.TransferSyntaxUID.is_deflated  # in which it does not find them
         try:
             self._added(path, None if is_deflated else head)
-        except Exception:  # the object is kept, and the index can be made again from the files
-            logger.exception("an object is stored, but not in the index: minipacs storage reindex")
+        except Exception as error:  # noqa: BLE001 - the object is kept, and the index can be made again from the files
+            tell("index", "an object is stored, but not in the index: minipacs storage reindex", error)
 
 
 def _status(status: int, comment: str) -> Dataset:

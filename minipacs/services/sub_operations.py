@@ -46,12 +46,12 @@ class SubOperations:
     """
 
     def __init__(
-        self, told: Callable[[str], None], association: Association | None = None, originator: str | None = None
+        self, told: Callable[[str, str], None], association: Association | None = None, originator: str | None = None
     ) -> None:
         """Begin.
 
         Args:
-            told: is told what is not sent, and why.
+            told: is told what is not sent, and why, with a word for its kind before.
             association: for a C-GET, the one that it came on.
             originator: for a C-MOVE, the AE title of who asked for it.
         """
@@ -82,10 +82,14 @@ class SubOperations:
             if connection.error is not None:
                 self.refusal = _why(connection.error)
             return
+        association: Any = event.assoc
+        if association.is_cut:  # it is not the destination that ended it
+            return
         who, us = escape(str(event.assoc.acceptor.ae_title)), event.assoc.ae.ae_title
         self._told(
+            "C-MOVE unanswered",
             f"C-MOVE: {who} did not answer our C-STORE, or ended the association; fix: see its log, and let {us} store "
-            "there (Orthanc: AllowStore of that modality)"
+            "there (Orthanc: AllowStore of that modality)",
         )
 
     def answered(self, event: evt.Event) -> None:
@@ -97,7 +101,9 @@ class SubOperations:
             self._is_refusal_told = True
             comment = escape(str(response.get("ErrorComment", None) or ""))
             uid = escape(str(response.get("AffectedSOPInstanceUID", None) or "")) or "without a UID"
-            self._told(f"object {uid} is not taken: status 0x{status:04X}{comment and f', {comment}'}")
+            self._told(
+                "object not taken", f"object {uid} is not taken: status 0x{status:04X}{comment and f', {comment}'}"
+            )
 
     def sent(self, event: evt.Event) -> None:
         """For EVT_DIMSE_SENT, which comes before anything is sent: put the file in the place of the data set."""
@@ -143,7 +149,7 @@ class SubOperations:
         return {str(one.transfer_syntax[0]) for one in contexts if one.abstract_syntax == sop_class and one.as_scu}
 
     def _tell(self, stored: StoredObject, reason: str) -> None:
-        self._told(f"object {escape(stored.sop_instance_uid)} not sent: {reason}")
+        self._told("object not sent", f"object {escape(stored.sop_instance_uid)} not sent: {reason}")
 
 
 class TooManyObjects(Exception):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from minipacs.escape import escape
-from minipacs.flood import Flood
+from minipacs.flood_log import AT_ONCE, FloodLog
 from minipacs.recognition import protocol_of
 from minipacs.tracing.dump import dump, fields_of, name_of, title
 from minipacs.tracing.negotiation import as_lines, describe
@@ -42,25 +41,27 @@ class Traced(Protocol):
 class WireLog:
     """Logs the negotiation of each association when it is decided, and each PDU if it is asked to.
 
+    Of those who are not admitted, no more than the log of associations tells; of those who are, everything.
+
     Args:
         with_bytes: whether to log every PDU.
     """
 
     def __init__(self, *, with_bytes: bool) -> None:
         self._with_bytes = with_bytes
-        self._flood = Flood()
+        self._log = FloodLog()
 
     def watch(self, connection: Traced) -> Watch:
         """Return what is to be told of the PDUs of *connection*."""
-        return Watch(connection, self._flood, with_bytes=self._with_bytes)
+        return Watch(connection, self._log, with_bytes=self._with_bytes)
 
 
 class Watch:
     """The wire of one connection."""
 
-    def __init__(self, connection: Traced, flood: Flood, *, with_bytes: bool) -> None:
+    def __init__(self, connection: Traced, log: FloodLog, *, with_bytes: bool) -> None:
         self._connection = connection
-        self._flood = flood
+        self._log = log
         self._with_bytes = with_bytes
         self._undecided: list[Passed] | None = []  # None once it is decided
         self._is_muted = False
@@ -78,17 +79,25 @@ class Watch:
         """Take note that nothing more is decided."""
         if self._undecided:
             passed, self._undecided = self._undecided, None
-            self._is_muted = not self._is_to_be_told(passed[0][2])
+            self._is_muted = not self._is_to_be_told(passed[0][2], passed[-1][2])
             for pdu in passed:
                 self._log_pdu(*pdu)
             if not self._is_muted:
                 self._log_negotiation(passed)
 
-    def _is_to_be_told(self, first: bytes) -> bool:
-        """Whoever makes no valid request is told once a minute, as its association is."""
-        if self._connection.request is not None:
+    def _is_to_be_told(self, first: bytes, last: bytes) -> bool:
+        """Whoever makes no valid request is told once a minute, whoever is rejected a few times, as its association is.
+
+        Args:
+            first: the first PDU that passed.
+            last: the last one, which may be the decision.
+        """
+        if last[0] == AssociateAC.TYPE:
             return True
-        return self._flood.take((protocol_of(first), self._connection.address), monotonic()) is not None
+        is_valid = self._connection.request is not None
+        kind = "rejected" if is_valid else protocol_of(first)
+        told = f"{self._who()}: negotiation"
+        return self._log.passed_over((kind, self._connection.address), told, AT_ONCE if is_valid else 1) is not None
 
     def _log_negotiation(self, passed: list[Passed]) -> None:
         request = next((data for direction, _, data in passed if direction == "received"), b"")

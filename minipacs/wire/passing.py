@@ -22,6 +22,7 @@ IDENTIFIER_LIMIT = 1 << 20
 """The data set that we take of any message but a C-STORE-RQ, in bytes: whoever reads it holds it in memory."""
 
 _LONGEST_UID = 64  # PS3.5 §9.1
+_SERVED = frozenset({C_STORE_RQ, 0x0010, 0x0020, 0x0021, 0x0030, C_CANCEL_RQ})  # and C-GET, C-FIND, C-MOVE, C-ECHO
 
 
 class Passing:
@@ -128,6 +129,8 @@ class Inspection:
         field = command.command_field
         if command.is_response and not (self._may_respond and field == C_STORE_RSP):
             raise PDUError(f"response 0x{field:04X} to no request of ours", Abort.UNEXPECTED_PDU)
+        if not command.is_response and field not in _SERVED:
+            raise PDUError(f"request 0x{field:04X}, for which there is no service", Abort.UNEXPECTED_PDU)
         if not command.is_response and field != C_CANCEL_RQ and command.message_id is None:
             raise PDUError("request without a message ID")
         if field != C_STORE_RQ:

@@ -37,6 +37,9 @@ class Archive:
         self.index.add(path)
         return path
 
+    def tell(self, _: str, text: str) -> None:
+        self.told.append(text)
+
     def know(self, *peers: Peer) -> None:
         self.table = PeerTable(peers)
 
@@ -64,7 +67,7 @@ def archive(
         context = build_context(uid, list(STORAGE_SYNTAXES))
         context.scu_role = context.scp_role = True
         contexts.append(context)
-    ours = handlers(running.index, lambda: running.table, "MINIPACS", running.told.append, tls)
+    ours = handlers(running.index, lambda: running.table, "MINIPACS", running.tell, tls)
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=ours, contexts=contexts)  # type: ignore[arg-type]
     assert server is not None
     assert server.socket is not None

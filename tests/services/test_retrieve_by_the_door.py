@@ -39,9 +39,9 @@ def uid_of(number: int) -> str:
 
 
 @contextmanager
-def full_node(folder: Path, *peers: Peer, count: int = COUNT) -> Iterator[StoringNode]:
+def full_node(folder: Path, *peers: Peer, count: int = COUNT, **options: Any) -> Iterator[StoringNode]:
     """A node with the objects of one study."""
-    with storing(folder / "kept", peers) as node:
+    with storing(folder / "kept", peers, **options) as node:
         for number in range(1, count + 1):
             path = as_file(image(uid_of(number), pixels=bytes(PIXELS)), node.services.files.new_file())
             node.services.files.keep(path, uid_of(number), overwrite=False, skip=lambda _: 0)
