@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
     from pynetdicom.pdu_primitives import P_DATA
 
+_NO_ROOM = 7  # bytes: for the header of a fragment, and not for two bytes of it
+
 
 class Messages(DIMSEServiceProvider):
     """For ``Association.dimse``.
@@ -33,6 +35,12 @@ class Messages(DIMSEServiceProvider):
         super().__init__(association)
         self.msg_queue = Ringing(ring)
         self.error: OSError | None = None
+
+    @property
+    def maximum_pdu_size(self) -> int:
+        """The peer's maximum length, less one where that is odd: fragments have an even length (PS3.8 Annex E)."""
+        size = super().maximum_pdu_size
+        return size - size % 2 if size > _NO_ROOM else size
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take a fragment; abort the association where that cannot be (Evt19, PS3.8 Table 9-10)."""
