@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 LAST_PORT = 65_534
 """Orthanc refuses a modality on port 65535 with 400 (measured on 1.10.1)."""
 
+_MOST_MODALITIES = 16 << 20  # bytes of JSON; 20 000 take 8 MiB
+_MOST_VALUES = 600_000  # in it; 20 000 have 300 000
+
+_Scalar = str | int | float | bool | None
+_Entry = dict[str, _Scalar] | list[_Scalar]
+"""A modality in its object form, or in its array form: no value in it is more than one, so that none is large."""
+
 _UNREADABLE = (ValueError, RecursionError)  # of JSON that is none, that is another, or that is nested without end
 
 
@@ -123,12 +130,15 @@ class Orthanc:
         Raises:
             OrthancError: it cannot be asked.
         """
-        entries = self._get("/modalities?expand")
+        text = self._rest.ask("GET", "/modalities?expand", None, self._seconds(), most=_MOST_MODALITIES).text
+        if text.count(",") > _MOST_VALUES:
+            what = f"{self.url}/modalities?expand answers more than {_MOST_VALUES} values: is that an Orthanc?"
+            raise OrthancError(what)
         try:
+            entries = msgspec.json.decode(text, type=dict[str, _Entry])
             return {_symbol(name): _modality(entry) for name, entry in entries.items()}
-        except (ValueError, TypeError):
-            what = f"{self.url}/modalities?expand is not to be understood: {shown(str(entries))}"
-            raise OrthancError(what) from None
+        except _UNREADABLE:
+            raise OrthancError(f"{self.url}/modalities?expand is not to be understood: {shown(text)}") from None
 
     def register(self, name: str, fields: Mapping[str, Any]) -> None:
         """Let it know a modality under a symbolic name; it forgets that when it ends, unless it keeps a database of it.
@@ -256,7 +266,7 @@ def _path(name: str) -> str:
     return f"/modalities/{quote(name, safe='')}"
 
 
-def _modality(entry: Any) -> Modality:
+def _modality(entry: _Entry) -> Modality:
     """Read an entry in its object form, or in its array form (before 1.5.0)."""
     fields = (
         dict(zip(("AET", "Host", "Port", "Manufacturer"), entry, strict=False)) if isinstance(entry, list) else entry

@@ -18,24 +18,29 @@ from minipacs.rules import network_text
 from minipacs.toml_file import check_size, is_there, read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 _BOM = "\ufeff"
 
 
 def add_peer(path: Path, peer: Peer) -> None:
-    """Add *peer* at the end of the file at *path*, which is made if it is not there.
+    """Add *peer* at the end of the file at *path*, which is made if it is not there; raises as add_peers()."""
+    add_peers(path, [peer])
+
+
+def add_peers(path: Path, peers: Sequence[Peer]) -> None:
+    """Add *peers*, in one edit, at the end of the file at *path*, which is made if it is not there.
 
     Raises:
-        PeerTableError: the file is not valid, or would not be with that peer, or cannot be written; it stays as it is.
+        PeerTableError: the file is not valid, or would not be with them, or cannot be written; it stays as it is.
     """
     text, table = _read(path) if is_there(path) else ("", PeerTable())
     try:
-        wanted = PeerTable([*table.values(), peer])
+        wanted = PeerTable([*table.values(), *peers])
     except ValueError as error:
         raise PeerTableError([f"{path}: {error}"]) from None
-    _write(path, _edited(path, text, partial(_with, peer), wanted))
+    _write(path, _edited(path, text, partial(_with, peers), wanted))
 
 
 def remove_peer(path: Path, name: str) -> None:
@@ -70,7 +75,14 @@ def _edited(path: Path, text: str, edit: Callable[[str], str], wanted: PeerTable
     return data
 
 
-def _with(peer: Peer, text: str) -> str:
+def _with(peers: Sequence[Peer], text: str) -> str:
+    """Append the sections of *peers*: to parse all and write it anew would take some ms for each that is there."""
+    end = "\r\n" if text.count("\n") == text.count("\r\n") > 0 else "\n"  # written on Windows
+    sections = "\n".join(map(_section, peers)).replace("\n", end)
+    return f"{text}{end}{sections}" if text else sections
+
+
+def _section(peer: Peer) -> str:
     entry = tomlkit.table()
     entry["ae_title"] = peer.ae_title
     if peer.host is not None and peer.port is not None:
@@ -86,14 +98,9 @@ def _with(peer: Peer, text: str) -> str:
         entry["certificate"] = list(peer.certificate) if peer.certificate[1:] else peer.certificate[0]
     if peer.services is not None:
         entry["services"] = list(peer.services)
-    document = tomlkit.parse(text)
-    if "peers" not in document:
-        document["peers"] = tomlkit.table(is_super_table=True)
-    document["peers"][peer.name] = entry
-    longer = tomlkit.dumps(document)
-    if text.count("\n") == text.count("\r\n") > 0:  # written on Windows
-        longer = longer.replace("\r\n", "\n").replace("\n", "\r\n")
-    return longer
+    peers = tomlkit.table(is_super_table=True)
+    peers[peer.name] = entry
+    return tomlkit.dumps({"peers": peers})
 
 
 def _without(name: str, text: str) -> str:

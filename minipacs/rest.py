@@ -47,7 +47,7 @@ _REMOTE = "Orthanc answers so to other machines, too, unless RemoteAccessAllowed
 _NO_FIND = 2016  # an OrthancStatus whose Details do not tell what is wrong
 _GIVEN_UP = 1.0  # seconds for a change whose answer nobody waits for any more
 _MOST_SHOWN = 200
-_MOST_READ = 16 << 20  # bytes of an answer; 5 000 modalities take 2 MiB
+_MOST_READ = 1 << 20  # bytes of an answer
 _CHUNK = 1 << 16
 
 
@@ -95,6 +95,7 @@ class Rest:
         body: Mapping[str, Any] | None,
         seconds: float,
         accepted: tuple[int, ...] = (),
+        most: int = _MOST_READ,
     ) -> Answer:
         """Send a request and return the answer, if its status is 200 or *accepted*.
 
@@ -104,12 +105,13 @@ class Rest:
             body: goes as JSON.
             seconds: from the first byte of the request to the last of its answer.
             accepted: statuses that are answers as well.
+            most: bytes that the answer may have.
 
         Raises:
             OrthancError: there is no such answer.
         """
         try:  # the HTTP client's own deadline is for each read alone
-            answer = within(seconds, lambda: self._exchange(method, path, body, seconds))
+            answer = within(seconds, lambda: self._exchange(method, path, body, seconds, most))
         except TimeoutError:
             raise self._silence(seconds) from None
         if answer.status != OK and answer.status not in accepted:
@@ -136,7 +138,9 @@ class Rest:
             raise OrthancError(f"{self._ca_from} has to name the certificates to trust: {escape(path)} is not there")
         return path
 
-    def _exchange(self, method: str, path: str, body: Mapping[str, Any] | None, seconds: float) -> Answer:
+    def _exchange(
+        self, method: str, path: str, body: Mapping[str, Any] | None, seconds: float, most: int = _MOST_READ
+    ) -> Answer:
         try:
             with (
                 self._turn(method),
@@ -144,7 +148,7 @@ class Rest:
                     method, self.url + path, json=body, timeout=seconds, allow_redirects=False, stream=True
                 ) as answer,
             ):
-                return Answer(answer.status_code, self._text_of(answer, path), answer.headers.get("Location", ""))
+                return Answer(answer.status_code, self._text_of(answer, path, most), answer.headers.get("Location", ""))
         except Timeout:
             raise self._silence(seconds) from None
         except (RequestException, OSError) as error:
@@ -166,12 +170,13 @@ class Rest:
             if has_turn:
                 self._changing.release()
 
-    def _text_of(self, answer: requests.Response, path: str) -> str:
+    def _text_of(self, answer: requests.Response, path: str, most: int) -> str:
+        most = most if answer.status_code == OK else min(most, _MOST_READ)
         data = bytearray()
         for chunk in answer.iter_content(_CHUNK):
             data += chunk
-            if len(data) > _MOST_READ:
-                raise OrthancError(f"{self.url}{path} answers more than {_MOST_READ >> 20} MiB: is that an Orthanc?")
+            if len(data) > most:
+                raise OrthancError(f"{self.url}{path} answers more than {most >> 20} MiB: is that an Orthanc?")
         return data.decode(errors="replace")
 
     def _silence(self, seconds: float) -> OrthancError:

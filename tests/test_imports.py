@@ -43,7 +43,7 @@ ARROWS = {
     "catalogue.we_are_called": "catalogue",
     "catalogue.we_call": "catalogue",
     "certificate": "escape",
-    "cli": "__init__ cli.decoders cli.formats errors",
+    "cli": "__init__ cli.decoders cli.formats cli.interrupt errors",
     "cli.calls": "cli.options cli.targets diagnosis rules services.caller settings",
     "cli.decoders": "",
     "cli.echo": (
@@ -73,8 +73,8 @@ ARROWS = {
         "services.sop_classes"
     ),
     "cli.roundtrip": (
-        "cli cli.formats cli.options cli.orthanc_options cli.progress cli.targets errors leg leg_report roundtrip "
-        "settings"
+        "cli cli.formats cli.interrupt cli.options cli.orthanc_options cli.progress cli.targets errors leg "
+        "leg_report roundtrip settings"
     ),
     "cli.serve": (
         "__init__ certificate cli.options connection control_server descriptors flood_log listener listening "
@@ -177,24 +177,27 @@ ARROWS = {
     "services.buffered_socket": "tcp",
     "services.caller": "call_words diagnosis peers recognition",
     "services.calling": (
-        "echo_result reach recognition requestor services.bounded_reading services.caller services.library "
-        "services.line services.promptness tls_recognition wire.associate wire.association wire.framing "
-        "wire.indications wire.items wire.pdu wire.verification"
+        "echo_result reach recognition requestor services.bounded_reading services.caller services.content "
+        "services.library services.line services.promptness tls_recognition wire.associate wire.association "
+        "wire.framing wire.indications wire.items wire.pdu wire.verification"
     ),
     "services.checkpoint": "",
     "services.computed": "",
+    "services.content": "services.bounded_reading services.sop_classes",
     "services.counting": "handover",
     "services.destination": "certificate escape peers",
     "services.drawing": "",
     "services.durable": "",
+    "services.elements": "services.sop_classes",
     "services.errands": "handover services.counting",
     "services.extended_negotiation": "services.sop_classes",
-    "services.fetched_files": "errors services.durable",
+    "services.fetched_files": "errors services.durable services.incoming",
     "services.find_report": "escape report services.shown",
     "services.find_scu": "services.operation services.statuses",
     "services.header": "services.attributes services.bounded_reading services.sequences services.texts",
     "services.header_table": "services.bounded_reading services.header services.shown",
-    "services.image_files": "errors services.bounded_reading",
+    "services.image_files": "errors services.bounded_reading services.content services.elements",
+    "services.incoming": "",
     "services.index": (
         "services.attributes services.extended_negotiation services.header services.object_files services.query "
         "services.tables"
@@ -229,7 +232,7 @@ ARROWS = {
     ),
     "services.paced_sending": "",
     "services.picture": "services.drawing services.shown",
-    "services.promptness": "services.bell services.checkpoint services.messages",
+    "services.promptness": "services.bell services.checkpoint services.messages services.sop_classes",
     "services.query": (
         "escape services.attributes services.computed services.extended_negotiation services.matching "
         "services.sequences services.tables services.texts"
@@ -242,8 +245,9 @@ ARROWS = {
     "services.retrieve_plan": "services.calling services.inquiry services.sop_classes",
     "services.retrieve_report": "report services.retrieve_scu",
     "services.retrieve_scu": (
-        "diagnosis echo_result escape recognition rules services.caller services.fetched_files services.inquiry "
-        "services.operation services.retrieve_plan services.statuses"
+        "diagnosis echo_result escape recognition rules services.caller services.elements services.fetched_files "
+        "services.inquiry services.keys services.operation services.retrieve_plan services.statuses "
+        "services.texts"
     ),
     "services.sample_image": "association_record names services.bounded_reading services.image_files",
     "services.sequences": "escape services.attributes services.matching services.texts",
@@ -261,10 +265,12 @@ ARROWS = {
     "services.store_plan": "services.calling services.image_files services.sop_classes",
     "services.store_report": "names report services.store_scu",
     "services.store_scu": (
-        "echo_result names recognition services.bounded_reading services.caller services.calling "
-        "services.image_files services.statuses services.store_plan"
+        "echo_result names recognition services.caller services.calling services.content services.image_files "
+        "services.statuses services.store_plan"
     ),
-    "services.sub_operations": "escape services.bounded_reading services.object_files services.paced_sending",
+    "services.sub_operations": (
+        "escape services.content services.object_files services.paced_sending services.sop_classes"
+    ),
     "services.tables": "services.attributes services.matching services.moments",
     "services.telling": "flood_log services.intake",
     "services.texts": "",

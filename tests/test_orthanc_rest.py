@@ -438,7 +438,7 @@ def test_silence_in_the_middle_of_an_answer_is_told_whichever_deadline_is_first(
 @pytest.mark.parametrize("behave", [endless, endless_redirection])
 def test_an_answer_without_end_is_given_up(behave: Behaviour) -> None:
     with web(behave) as other:
-        assert fault(other.url, 60) == f"{other.url}/system answers more than 16 MiB: is that an Orthanc?"
+        assert fault(other.url, 60) == f"{other.url}/system answers more than 1 MiB: is that an Orthanc?"
 
 
 @pytest.mark.parametrize(
@@ -475,7 +475,7 @@ def test_what_is_no_orthanc_is_told(status: int, body: bytes, said: str) -> None
 def test_modalities_that_make_no_sense_are_told(body: bytes) -> None:
     with web(answering(200, body)) as other, pytest.raises(OrthancError) as raised:
         Orthanc(other.url).modalities()
-    assert str(raised.value).startswith(f"{other.url}/modalities?expand is not to be understood: {{'a': ")
+    assert str(raised.value).startswith(f'{other.url}/modalities?expand is not to be understood: {{"a": ')
 
 
 @pytest.mark.parametrize("name", ["", "a b", "$(reboot)", "\\u001b[2J"])

@@ -88,6 +88,17 @@ def status(event: evt.EventType, *answers: object) -> Handlers:
     return [(event, handle)]
 
 
+def for_another_object(uid: str) -> Handlers:
+    """C-STORE-RSP with success, and the UID of another object than was sent."""
+
+    def store_another(_: evt.Event) -> Dataset:
+        response = Dataset()
+        response.Status, response.AffectedSOPInstanceUID = 0, uid
+        return response
+
+    return [(evt.EVT_C_STORE, store_another)]
+
+
 # --- proofs ----------------------------------------------------------------------------------------------------------
 
 ALLOW = (
@@ -167,6 +178,11 @@ PROOFS: dict[str, tuple[Callable[[], Diagnosis], str, str]] = {
         "FAKE answers the C-FIND with status 0x0110, Processing Failure",
         "see the peer's log",
     ),
+    "store.another-object": (
+        partial(scp, for_another_object("1.2.3"), stores),
+        "PYNETDICOM answers the C-STORE by a response for object 1.2.3, so that we aborted",
+        BROKEN,
+    ),
     "store.mismatch": (
         partial(scp, storing(0xA900), stores),
         "PYNETDICOM refuses the object, status 0xA900, Data Set Does Not Match SOP Class",
@@ -202,6 +218,11 @@ PROOFS: dict[str, tuple[Callable[[], Diagnosis], str, str]] = {
         partial(scp, status(evt.EVT_C_MOVE, (None, None)), moves),
         "PYNETDICOM does not know MINIPACS, to whom it is to send: status 0xA801, Move destination unknown",
         REGISTER,
+    ),
+    "move.differs": (
+        partial(fake, fakes.answers_status(0, (0x1020, 3), (0x1021, 2), (0x1022, 0), (0x1023, 0)), moves),
+        "FAKE answers the C-MOVE with success, and accounts for 2 of 5 objects",
+        "see what came to MINIPACS: minipacs find tells what FAKE has, minipacs storage list what we have",
     ),
     "move.unable": (
         partial(fake, fakes.answers_status(0xC000), moves),
@@ -294,6 +315,13 @@ def get_what_it_cannot_send(folder: Path) -> Diagnosis:
     return fake(fakes.answers_status(0xB000, (0x1021, 0), (0x1022, 1), (0x1023, 0)), partial(gets, folder=folder))
 
 
+def store_what_is_odd(folder: Path) -> Diagnosis:
+    path = folder / "odd.dcm"
+    path.write_bytes(CT.read_bytes() + b"\0")
+    with answering(storing(0)) as peer:
+        return stores(peer, path)
+
+
 IN_A_FOLDER: dict[str, tuple[Callable[[Path], Diagnosis], str, str]] = {
     "service.stalled": (
         store_at_one_who_does_not_read,
@@ -304,6 +332,12 @@ IN_A_FOLDER: dict[str, tuple[Callable[[Path], Diagnosis], str, str]] = {
         store_what_is_gone,
         "the file cannot be read: [Errno 2] No such file or directory: 'FOLDER/gone.dcm'",
         "see that nobody writes the file meanwhile: dcmdump or dcmftest of DCMTK tell what is wrong with it",
+    ),
+    "store.odd": (
+        store_what_is_odd,
+        "the file cannot be sent: its data set has 33565 bytes, an odd number",
+        "write the file anew, as by dcmconv or gdcmconv: a value of odd length, or a byte too many at its end, is no "
+        "DICOM (PS3.5 7.1.1, PS3.8 Annex E)",
     ),
     "store.listed": (
         partial(store_what_a_dicomdir_lists, file_id=("IMAGES", "IMG1")),
@@ -321,6 +355,12 @@ IN_A_FOLDER: dict[str, tuple[Callable[[Path], Diagnosis], str, str]] = {
         lambda folder: fake(fakes.answers_status(0xC000), partial(gets, folder=folder)),
         "FAKE cannot process the C-GET, status 0xC000, Unable to Process",
         "Orthanc says so where it has nothing that matches: see what it has by minipacs find; else see its log",
+    ),
+    "get.differs": (
+        lambda folder: fake(fakes.answers_status(0, (0x1021, 3)), partial(gets, folder=folder)),
+        "FAKE answers the C-GET with success, and says that it sent 3 objects: 0 are here",
+        "ask again, into another folder; where it is so again, report this to the vendor of FAKE: it counts what it "
+        "did not send, or sends other objects than it says, or than were asked for",
     ),
     "get.unwritten": (
         get_what_is_too_large,

@@ -94,7 +94,7 @@ def test_orthanc_that_does_not_know_us_is_told_of_once_and_exits_1(tmp_path: Pat
     assert reason.startswith("minipacs: ORTHANC does not know our AE title STRANGER, ")
     assert reason.endswith("(rejected 1/1/3) [rejected.calling-ae-title]")
     assert fix.startswith("fix: on ORTHANC: register AE title STRANGER at 127.0.0.1 port 11112; Orthanc: ")
-    assert summary == "0 of 7 objects stored, 7 failed, 1 file skipped: no DICOM"
+    assert summary == "0 of 7 objects stored, 7 not tried, 1 file skipped: no DICOM"
 
 
 def test_a_peer_that_is_not_there_is_asked_once(tmp_path: Path) -> None:
@@ -344,15 +344,6 @@ def test_an_abort_in_the_middle_costs_one_object_and_the_rest_goes_over_another_
         code, objects, summary = run_json(tmp_path, peer, IMAGES)
     assert (code, summary["stored"], summary["failed"]) == (1, 6, 1)
     assert [each["code"] for each in objects] == [None, None, "service.aborted", None, None, None, None]
-
-
-def test_a_peer_that_aborts_each_time_is_given_up_after_three_associations(tmp_path: Path) -> None:
-    with faking(fakes.aborts) as fake:
-        code, objects, _ = run_json(tmp_path, fake.peer, IMAGES)
-    assert code == 1
-    assert fake.connections == 3
-    assert [each["sent_as"] is None for each in objects] == [False] * 3 + [True] * 4
-    assert {each["code"] for each in objects} == {"service.aborted"}
 
 
 def test_a_peer_that_aborts_while_a_large_object_is_sent_is_told_as_that(tmp_path: Path) -> None:

@@ -114,6 +114,19 @@ _STORING = (
         "see that nobody writes the file meanwhile: dcmdump or dcmftest of DCMTK tell what is wrong with it",
     ),
     Row(
+        "store.odd",
+        "a file whose data set has an odd number of bytes, and is not deflated",
+        "the file cannot be sent: {detail}",
+        "write the file anew, as by dcmconv or gdcmconv: a value of odd length, or a byte too many at its end, is no "
+        "DICOM (PS3.5 7.1.1, PS3.8 Annex E)",
+    ),
+    Row(
+        "store.another-object",
+        "C-STORE-RSP with the SOP Instance UID of another object than was sent",
+        "{called} answers the {operation} by a response for object {detail}, so that we aborted",
+        _BROKEN,
+    ),
+    Row(
         "store.listed",
         "a DICOMDIR lists a file that is not there, or is none",
         "the DICOMDIR lists the file, and {detail}",
@@ -192,6 +205,12 @@ _RETRIEVING = (
         "--storage FOLDER), and the logs of both",
     ),
     Row(
+        "move.differs",
+        "C-MOVE-RSP with status 0x0000 that does not count all the objects",
+        "{called} answers the C-MOVE with success, and accounts for {detail}",
+        "see what came to {destination}: minipacs find tells what {called} has, minipacs storage list what we have",
+    ),
+    Row(
         "get.unable",
         "C-GET-RSP with status 0xCxxx: unable to process",
         "{called} cannot process the C-GET, status {detail}",
@@ -203,6 +222,13 @@ _RETRIEVING = (
         "{called} could not send us {detail}",
         "see the log of {called}: it may have the objects only in transfer syntaxes that we do not take; and whether "
         "the disk here is full",
+    ),
+    Row(
+        "get.differs",
+        "C-GET-RSP with status 0x0000, and not the objects that it counts",
+        "{called} answers the C-GET with success, and says that it sent {detail}",
+        "ask again, into another folder; where it is so again, report this to the vendor of {called}: it counts what "
+        "it did not send, or sends other objects than it says, or than were asked for",
     ),
     Row(
         "get.unwritten",

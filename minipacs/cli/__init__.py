@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -13,6 +14,7 @@ import click
 from minipacs import __version__
 from minipacs.cli.decoders import leave_out_decoders
 from minipacs.cli.formats import is_for_monitoring
+from minipacs.cli.interrupt import stoppable
 from minipacs.errors import FileError, ListenError, MinipacsError
 
 OK, FAILED, USAGE, CANNOT_LISTEN, INTERRUPTED = 0, 1, 2, 3, 130
@@ -88,7 +90,8 @@ def main() -> NoReturn:
     """Run the command line, and exit with a code that tells the truth."""
     leave_out_decoders()
     try:
-        code = cli.main(standalone_mode=False, color=False if os.environ.get("NO_COLOR") else None)
+        with stoppable(signal.SIGTERM, signal.SIGHUP):
+            code = cli.main(standalone_mode=False, color=False if os.environ.get("NO_COLOR") else None)
     except (click.ClickException, MinipacsError, OSError) as error:
         code = _tell(error)
     except (click.Abort, KeyboardInterrupt):

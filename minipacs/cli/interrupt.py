@@ -1,9 +1,8 @@
-"""Ctrl-C while a peer works for us: it is asked to stop, and says how far it came. A second one ends at once."""
+"""What ends a command before its time: it takes away what it has begun, and says how far it came."""
 
 from __future__ import annotations
 
 import signal
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,34 @@ if TYPE_CHECKING:
 
 
 @contextmanager
+def stoppable(*numbers: signal.Signals) -> Iterator[None]:
+    """Let these signals stop the ``with`` block as Ctrl-C does, once: what was begun is taken away meanwhile.
+
+    But what we were started to ignore, as by nohup, we ignore.
+    """
+
+    def stop(*_: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def cancelling(cancel: Callable[[], None]) -> Iterator[None]:
-    """Call *cancel*, in a thread of its own, at the first Ctrl-C of the ``with`` block."""
+    """While a peer works for us: call *cancel*, in a thread of its own, at the first Ctrl-C of the ``with`` block.
+
+    So it is asked to stop, and says how far it came. A second one ends at once.
+    """
+    import threading
+
     is_pressed = False
 
     def on_interrupt(*_: object) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from minipacs.orthanc import Orthanc
+    from minipacs.orthanc_peers import Choice
     from minipacs.peers import Peer
     from minipacs.registration import Wanted
     from minipacs.settings import Settings
@@ -192,29 +193,26 @@ def import_(url: str, with_modalities: bool, settings: Settings) -> int:
         from minipacs.orthanc_peers import peers_of
 
         found = peers_of(orthanc, settings.ae_title, with_modalities=with_modalities)
-    worst = OK
-    for name, peer in found:
-        worst = max(worst, _take(name, peer, settings))
+    from minipacs.cli.targets import table_of
+    from minipacs.orthanc_peers import Choice
+    from minipacs.peer_file import add_peers
+
+    choice = Choice(table_of(settings), settings.peers_option)
+    worst = max(_judged(name, peer, choice, settings) for name, peer in found)
+    if choice.peers:
+        add_peers(settings.peers, choice.peers)
+        click.echo("\n".join(f"{settings.peers}: added {peer.name}, {peer}" for peer in choice.peers))
     return worst
 
 
-def _take(name: str, peer: Peer | ValueError, settings: Settings) -> int:
-    """Add a peer, unless it is there; say of each that cannot be added why."""
-    from minipacs.cli.targets import table_of
-    from minipacs.orthanc_peers import why_not_to_add
-    from minipacs.peer_file import add_peer
-
+def _judged(name: str, peer: Peer | ValueError, choice: Choice, settings: Settings) -> int:
+    """Choose a peer, unless it is there; say of each that cannot be added why."""
     if isinstance(peer, ValueError):
         click.echo(f"{name}: not taken: {peer}", err=True)
         return FAILED
-    table = table_of(settings)
-    known = table.with_ae_title(peer.ae_title)
-    if known is not None and (known.host, known.port) == (peer.host, peer.port):
+    if (known := choice.known(peer)) is not None:
         click.echo(f"{settings.peers}: {known.name} is {known} already")
-        return OK
-    if why_not := why_not_to_add(table, peer, settings.peers_option):
+    elif why_not := choice.why_not(peer):
         click.echo(f"{name}: not taken: in {settings.peers} {why_not}", err=True)
         return FAILED
-    add_peer(settings.peers, peer)
-    click.echo(f"{settings.peers}: added {peer.name}, {peer}")
     return OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -47,10 +48,10 @@ def run(retrieval: Move | Get, text: str, is_json: bool) -> int:
     """Carry it out, and tell of it; return the exit code."""
     from minipacs.services.retrieve_report import as_json, as_text
 
-    with cancelling(retrieval.cancel), Bar(text) as bar:
-        for counts in retrieval:
+    with cancelling(retrieval.cancel), Bar(text) as bar, closing(iter(retrieval)) as responses:
+        for counts in responses:
             bar.at(counts.done, counts.total)
-    if is_json or retrieval.counts.total or retrieval.failure is None:
+    if is_json or retrieval.total or retrieval.failure is None:
         click.echo(as_json(retrieval) if is_json else as_text(retrieval))
     if retrieval.is_cancelled:
         return INTERRUPTED

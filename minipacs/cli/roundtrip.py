@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -11,14 +10,13 @@ from msgspec.structs import replace
 
 from minipacs.cli import FAILED, OK
 from minipacs.cli.formats import with_format
+from minipacs.cli.interrupt import stoppable
 from minipacs.cli.options import Refused, Seconds, with_settings
 from minipacs.cli.orthanc_options import orthanc_at, our_address_option, symbolic_name_option, url_option
 from minipacs.cli.progress import Progress
 from minipacs.cli.targets import peer_at, tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from minipacs.leg import Leg
     from minipacs.roundtrip import Plan, RoundTrip
     from minipacs.settings import Settings
@@ -125,7 +123,7 @@ class _Command:
         if self._output == "text":
             name = f"{self._peer.name}  " if self._peer.name else ""
             click.echo(f"{name}{self._peer}")
-        with _stoppable(), Progress(f"round trip with {self._peer.ae_title}") as self._progress:
+        with stoppable(*_STOPS), Progress(f"round trip with {self._peer.ae_title}") as self._progress:
             try:
                 result = RoundTripRun(self._peer, self._settings, self._plan, self._show, self._tell).run()
             except (ControlError, ListenError, OrthancError) as error:
@@ -159,24 +157,3 @@ class _Command:
             if result.warning:
                 click.echo(f"warning: {result.warning}")
         return OK if result.is_mutual else FAILED
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP stop us as Ctrl-C does, once: what was put in Orthanc is taken away meanwhile.
-
-    But what we were started to ignore, as by nohup, we ignore.
-    """
-
-    def stop(*_: object) -> None:
-        for number in _STOPS:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    heeded = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in heeded}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pynetdicom.presentation import PresentationContext
 
     from minipacs.services.caller import Caller
+    from minipacs.services.content import Content
 
 MOST_CONTEXTS = 128
 """Of one association: their identifiers are the odd numbers up to 255 (PS3.8 §9.3.2.2)."""
@@ -90,6 +91,8 @@ class Calling:
         self._excess = ""  # what of the responses is more than we take
         self._responses = self._bytes = 0
         self._is_taking = False  # what the peer sends, one message after the other
+        self._content: Content | None = None  # that of the last C-STORE-RQ
+        self._other_object = ""  # that the response to it is for
         self.local_address = ""
 
     def __enter__(self) -> Self:
@@ -133,22 +136,24 @@ class Calling:
         """The contexts that the peer refuses, each with its result."""
         return list(self._association.rejected_contexts)
 
-    def store(self, dataset: Any, message_id: int) -> Dataset:
+    def store(self, content: Content, message_id: int) -> Dataset:
         """Send a C-STORE-RQ and return what came of it, with a Status.
 
         Args:
-            dataset: the path of a Part 10 file, whose transfer syntax was accepted; or a data set, to be written in
-                another uncompressed one.
+            content: in a transfer syntax that was accepted.
             message_id: 1 to 65535.
 
         Raises:
             Failed: no status came; the association is of no more use.
         """
-        self._has_answer, self._message_id = False, message_id
+        self._has_answer, self._message_id, self._content = False, message_id, content
         status: Dataset | None = None
-        with suppress(LineBroken, RuntimeError):  # RuntimeError: it ended before
-            status = self._association.send_c_store(dataset, msg_id=message_id)
-        if not status or self._stray or self._excess:
+        try:
+            with suppress(LineBroken, RuntimeError):  # RuntimeError: it ended before
+                status = self._association.send_c_store(content.header, msg_id=message_id)
+        except OSError as error:  # of the file, in the middle of it: there is no end to what was begun
+            raise Failed(Outcome.ABORTED, "store.unreadable", error.strerror or str(error)) from None
+        if not status or self._stray or self._excess or self._other_object:
             raise self._loss()
         return status
 
@@ -237,6 +242,7 @@ class Calling:
         requestor.requested_contexts = list(self._contexts)
         association.bind(evt.EVT_PDU_RECV, self._on_pdu)
         association.bind(evt.EVT_DIMSE_RECV, self._on_message)
+        association.bind(evt.EVT_DIMSE_SENT, self._on_sending)
         association.bind(evt.EVT_FSM_TRANSITION, self._on_transition)
         for handler in self._handlers:
             association.bind(*handler)
@@ -254,6 +260,9 @@ class Calling:
         if isinstance(event.message, C_STORE_RQ):
             return
         self._has_answer = True
+        if self._content is not None:
+            uid = str(event.message.command_set.get("AffectedSOPInstanceUID", None) or "").rstrip("\0 ")
+            self._other_object = uid if uid != self._content.header.SOPInstanceUID else ""
         answered = event.message.command_set.get("MessageIDBeingRespondedTo")
         if answered not in {None, self._message_id}:  # None: it is taken for no response at all (PS3.7 §9.3)
             self._stray = f"{answered}, not to {self._message_id}"
@@ -300,6 +309,11 @@ class Calling:
             return
         response.data_set = BytesIO()
 
+    def _on_sending(self, event: Any) -> None:
+        """Put the content in its place, before anything is sent."""
+        if self._content is not None and isinstance(event.message, C_STORE_RQ):
+            self._content.put_into(event.message)
+
     def _on_transition(self, event: Any) -> None:
         if event.fsm_event == "Evt19":
             self._is_invalid = True
@@ -320,6 +334,8 @@ class Calling:
             return Failed(Outcome.ABORTED, "service.another-message", self._stray)
         if excess := self._excess or self._association.dimse.excess:
             return Failed(Outcome.ABORTED, "service.excess", excess)
+        if self._other_object:
+            return Failed(Outcome.ABORTED, "store.another-object", self._other_object)
         if self._line.is_broken:
             self._association.dul.join(_READING)  # it may still read why
         if self._abort is not None:

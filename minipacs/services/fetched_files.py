@@ -5,11 +5,12 @@ from __future__ import annotations
 import filecmp
 import os
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
 from minipacs.errors import FileError
 from minipacs.services.durable import make_durable
+from minipacs.services.incoming import incoming
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,19 +24,26 @@ class FetchedFiles:
 
     Args:
         folder: where they go; made where it is not there, and taken away again where nothing came.
-
-    Attributes:
-        received: the files that are here.
-        kept: files of that name that were there, are otherwise, and stay.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.received: list[Path] = []
-        self.kept: list[Path] = []
+        self._place = ExitStack()
+        self._received: dict[Path, None] = {}
+        self._kept: dict[Path, None] = {}
+
+    @property
+    def received(self) -> list[Path]:
+        """The files that are here; each once, however often it came."""
+        return list(self._received)
+
+    @property
+    def kept(self) -> list[Path]:
+        """Files of that name that were there, are otherwise, and stay."""
+        return list(self._kept)
 
     def __enter__(self) -> Self:
-        """Make the folder, and a place in it for what is not whole yet.
+        """Make the folder, and a place in it for what is not whole yet; take away what earlier ones left there.
 
         Raises:
             FileError: it cannot be made, or not be written to.
@@ -43,14 +51,14 @@ class FetchedFiles:
         self._is_ours = not self._folder.exists()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._place = tempfile.TemporaryDirectory(dir=self._folder, prefix=".incoming-")
+            place = self._place.enter_context(incoming(self._folder))
         except OSError as error:
             rule = f"must be one that can be written to, not so: {error.strerror or error}"
             raise FileError([f"{self._folder}: folder: {rule}"]) from None
         umask = os.umask(0)
         os.umask(umask)
         self._mode = _ALL & ~umask
-        self._before, tempfile.tempdir = tempfile.tempdir, self._place.name
+        self._before, tempfile.tempdir = tempfile.tempdir, str(place)
         return self
 
     def __exit__(
@@ -58,7 +66,7 @@ class FetchedFiles:
     ) -> None:
         """Leave nothing that is not whole."""
         tempfile.tempdir = self._before
-        self._place.cleanup()
+        self._place.close()
         if self._is_ours:
             with suppress(OSError):  # it is not empty when something came
                 self._folder.rmdir()
@@ -75,11 +83,11 @@ class FetchedFiles:
         """
         path = self._folder / f"{sop_instance}.dcm"
         if path.exists() and not filecmp.cmp(file, path, shallow=False):
-            self.kept.append(path)
+            self._kept[path] = None
             return False
         file.chmod(self._mode)
         make_durable(file)
         file.replace(path)
         make_durable(self._folder)
-        self.received.append(path)
+        self._received[path] = None
         return True

@@ -11,6 +11,8 @@ from pydicom.uid import MediaStorageDirectoryStorage
 
 from minipacs.errors import FileError
 from minipacs.services.bounded_reading import DIRECTORY, ReadingError, file_meta, whole
+from minipacs.services.content import OddDataSet, as_it_is
+from minipacs.services.elements import CutShort, check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -134,7 +136,24 @@ def _read(path: Path) -> ImageFile | None:
     if not all(meta.get(keyword) for keyword in _NEEDED):
         return None
     sop_class, sop_instance, transfer_syntax = (str(meta[keyword].value) for keyword in _NEEDED)
-    return ImageFile(path, sop_class, sop_instance, transfer_syntax, size)
+    fault = None if sop_class == MediaStorageDirectoryStorage else flaw(path, sop_class, sop_instance, transfer_syntax)
+    return ImageFile(path, sop_class, sop_instance, transfer_syntax, size, fault)
+
+
+def flaw(path: Path, sop_class: str, sop_instance: str, transfer_syntax: str) -> Fault | None:
+    """Return why the data set of a file cannot be sent as it is; None where it can.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        check_whole(path, transfer_syntax)
+        as_it_is(path, sop_class, sop_instance, transfer_syntax)
+    except OddDataSet as error:
+        return Fault("store.odd", str(error))
+    except CutShort as error:
+        return Fault("store.unreadable", f"{error}: it is cut short")
+    return None
 
 
 def _is_directory(file: ImageFile) -> bool:

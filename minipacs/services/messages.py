@@ -25,6 +25,7 @@ MOST_WAITING = 8
 """Messages that wait to be served; what comes behind them waits in the network."""
 
 _MOST_CANCELS = 10  # pynetdicom takes the next C-CANCEL for a request
+_NO_ROOM = 7  # bytes: for the header of a fragment, and not for two bytes of it
 
 
 class Messages(DIMSEServiceProvider):
@@ -68,6 +69,12 @@ class Messages(DIMSEServiceProvider):
         if len(self.msg_queue.queue) == MOST_WAITING // 2:
             self._read_on()
         return message
+
+    @property
+    def maximum_pdu_size(self) -> int:
+        """The peer's maximum length, less one where that is odd: fragments have an even length (PS3.8 Annex E)."""
+        size = super().maximum_pdu_size
+        return size - size % 2 if size > _NO_ROOM else size
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take a fragment; abort the association where that cannot be (Evt19, PS3.8 Table 9-10)."""

@@ -23,10 +23,12 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu import A_ABORT_RQ
+from pynetdicom.pdu_primitives import P_DATA
 
 from minipacs.services.bell import Bell, Ringing
 from minipacs.services.checkpoint import Checkpoint
 from minipacs.services.messages import MOST_WAITING, Messages
+from minipacs.services.sop_classes import DEFLATED
 
 if TYPE_CHECKING:
     from pynetdicom.ae import ApplicationEntity
@@ -35,6 +37,7 @@ _LOOK = 1.0  # seconds, after which the provider looks all the same
 _CLOSING = "Sta13"  # the A-ABORT or A-RELEASE-RP is sent (PS3.8 Table 9-5)
 _IDLE = "Sta1"
 _OPEN = "Sta6"
+_LAST_OF_DATA_SET = 0x02  # the message control header (PS3.8 §E.2)
 _ARTIM_EXPIRED = "Evt18"
 _BY_PROVIDER = 2  # source of an A-ABORT (PS3.8 Table 9-26)
 
@@ -76,6 +79,15 @@ class Provider(DULServiceProvider):
     def ring(self) -> None:
         """Wake it: something is to be sent."""
         self._bell.ring()
+
+    def send_pdu(self, primitive: Any) -> None:
+        """Queue what is to be sent; the last fragment of a deflated data set with a NUL that makes it even."""
+        if isinstance(primitive, P_DATA):
+            values = primitive.presentation_data_value_list
+            context_id, value = values[-1]
+            if value[0] == _LAST_OF_DATA_SET and not len(value) % 2 and self._is_deflated(context_id):
+                values[-1] = context_id, value + b"\0"
+        super().send_pdu(primitive)
 
     def run_reactor(self) -> None:
         """Run until it is killed; what it does, the state machine says."""
@@ -163,6 +175,10 @@ class Provider(DULServiceProvider):
         may_read = self._may_read
         connection.is_readable = self._bell.wait(watched, seconds, self._is_rung, select.POLLIN if may_read else 0)
         self._is_hung_up = self._is_hung_up or (connection.is_readable and not may_read)
+
+    def _is_deflated(self, context_id: int) -> bool:
+        contexts = self.assoc.accepted_contexts
+        return any(one.context_id == context_id and one.transfer_syntax[0] in DEFLATED for one in contexts)
 
     def _is_rung(self) -> bool:
         return bool(self._kill_thread or self.event_queue.queue or self.to_provider_queue.queue)

@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 
 def as_text(retrieval: Move | Get) -> str:
-    """Return all in a line, and a line for each file that is otherwise than what came."""
+    """Return all in a line, and a line for each file that is otherwise than what came, or than it should be."""
     counts = retrieval.counts
-    parts = [f"{counts.completed + counts.warned} of {_objects(counts.total)} {_verb(retrieval)}"]
+    parts = [f"{retrieval.done} of {_objects(retrieval.total)} {_verb(retrieval)}"]
     parts += [f"{counts.warned} with a warning"] if counts.warned else []
     parts += [f"{counts.failed} failed"] if counts.failed else []
     parts += ["cancelled"] if retrieval.is_cancelled else []
-    kept = retrieval.files.kept if isinstance(retrieval, Get) else []
-    return "\n".join([*(f"{path}: was there, is otherwise, and stays" for path in kept), ", ".join(parts)])
+    kept, notes = (retrieval.files.kept, retrieval.notes) if isinstance(retrieval, Get) else ([], [])
+    return "\n".join([*(f"{path}: was there, is otherwise, and stays" for path in kept), *notes, ", ".join(parts)])
 
 
 def as_json(retrieval: Move | Get) -> str:
     """Return all as one JSON object; what there is nothing to say of is null."""
     counts, failure = retrieval.counts, retrieval.failure
     fields = {
-        "objects": counts.total,
+        "objects": retrieval.total,
         "completed": counts.completed,
         "warned": counts.warned,
         "failed": counts.failed,
@@ -38,6 +38,7 @@ def as_json(retrieval: Move | Get) -> str:
     }
     if isinstance(retrieval, Get):
         fields |= {"files": list(map(str, retrieval.files.received)), "kept": list(map(str, retrieval.files.kept))}
+        fields |= {"notes": retrieval.notes}
     return json_of(fields)
 
 

@@ -12,14 +12,17 @@ from minipacs.echo_result import Outcome
 from minipacs.escape import escape
 from minipacs.recognition import Failed
 from minipacs.rules import is_uid
+from minipacs.services.elements import values
 from minipacs.services.fetched_files import FetchedFiles
 from minipacs.services.inquiry import Inquiry
+from minipacs.services.keys import UNIQUE_KEYS, tag_of
 from minipacs.services.operation import MESSAGE_ID, Operation
 from minipacs.services.retrieve_plan import contexts_for
 from minipacs.services.statuses import NO_SUB_OPERATIONS, SUB_OPERATIONS_FAILED, SUCCESS, failure
+from minipacs.services.texts import text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
     from pydicom.dataset import Dataset
@@ -27,7 +30,11 @@ if TYPE_CHECKING:
     from minipacs.diagnosis import Diagnosis
     from minipacs.services.caller import Caller
 
-_DUPLICATE, _INVALID, _OUT_OF_RESOURCES = 0x0111, 0x0117, 0xA700  # PS3.7 §C.4.2, PS3.4 §B.2.3
+_DUPLICATE, _INVALID, _OUT_OF_RESOURCES, _DOES_NOT_MATCH = 0x0111, 0x0117, 0xA700, 0xA900  # PS3.7 §C, PS3.4 §B.2.3
+
+_SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
+_KEYS = {tag_of(keyword): keyword for keyword in UNIQUE_KEYS.values() if keyword.endswith("InstanceUID")}
+_MOST_NOTES = 20
 
 
 class SubOperations(Struct, frozen=True):
@@ -91,7 +98,28 @@ class Retrieval(Operation):
             raise Failed(Outcome.FAILURE, self._failures, objects)
         if code != SUCCESS:
             raise failure(self.name, code, status.get("ErrorComment", ""))
-        if not self.counts.total and status.get("NumberOfCompletedSuboperations") is not None:
+        self._check_counts(is_told=status.get("NumberOfCompletedSuboperations") is not None)
+
+    @property
+    def total(self) -> int:
+        """How many objects there are."""
+        return self.counts.total
+
+    @property
+    def done(self) -> int:
+        """How many objects arrived."""
+        return self.counts.completed + self.counts.warned
+
+    def _check_counts(self, is_told: bool) -> None:
+        """Judge what the last response counts, which says that all went well.
+
+        Args:
+            is_told: whether it counts anything; a peer need not (PS3.4 §C.4.2.1.6).
+
+        Raises:
+            Failed: there was nothing, or not all is accounted for.
+        """
+        if is_told and not self.total:
             raise Failed(Outcome.FAILURE, "retrieve.nothing")
 
 
@@ -111,8 +139,9 @@ class Move(Retrieval):
     def __init__(self, caller: Caller, sop_class: str, identifier: Dataset, destination: str) -> None:
         super().__init__(caller, sop_class, identifier)
         self._destination = destination
+        self._most = 0  # objects that the peer has told of at once
 
-    def __iter__(self) -> Iterator[SubOperations]:
+    def __iter__(self) -> Generator[SubOperations, None, None]:
         """Yield the counts of each response; behind the last, *failure* is known."""
         for status, _ in self._pending(
             lambda association: association.send_c_move(
@@ -120,7 +149,13 @@ class Move(Retrieval):
             )
         ):
             self._count(status)
+            self._most = max(self._most, self.total)
             yield self.counts
+
+    def _check_counts(self, is_told: bool) -> None:
+        super()._check_counts(is_told)
+        if is_told and self.done < max(self._most, self.total):
+            raise Failed(Outcome.FAILURE, "move.differs", f"{self.done} of {max(self._most, self.total)} objects")
 
     def _words(self, failed: Failed, local_address: str) -> Diagnosis:
         from minipacs.diagnosis import quoted, symbol, target
@@ -154,6 +189,7 @@ class Get(Retrieval):
 
     Attributes:
         files: those that came, and those that were there.
+        notes: what is to be told of single objects, a line each, safe to show.
     """
 
     name = "C-GET"
@@ -162,9 +198,22 @@ class Get(Retrieval):
     def __init__(self, caller: Caller, sop_class: str, identifier: Dataset, folder: Path) -> None:
         super().__init__(caller, sop_class, identifier)
         self._inquiry = Inquiry(caller, sop_class, identifier)
+        self._asked = {tag: text.split("\\") for tag in _KEYS if (text := text_of(identifier, tag, "UI"))}
+        self._doubtful = 0  # objects that are not what the peer says, or not what was asked for
         self.files = FetchedFiles(folder)
+        self.notes: list[str] = []
 
-    def __iter__(self) -> Iterator[SubOperations]:
+    @property
+    def total(self) -> int:
+        """How many objects there are: as the peer says, or more where more came."""
+        return max(self.counts.total, self.done)
+
+    @property
+    def done(self) -> int:
+        """How many objects are here, by our own count."""
+        return len(self.files.received)
+
+    def __iter__(self) -> Generator[SubOperations, None, None]:
         """Yield the counts of each response; behind the last, *failure* is known.
 
         Raises:
@@ -193,12 +242,44 @@ class Get(Retrieval):
         super().cancel()
         self._inquiry.cancel()
 
+    def _check_counts(self, is_told: bool) -> None:
+        """Count what is here: what the peer says of it is a claim."""
+        said = self.counts.completed + self.counts.warned if is_told else self.done
+        if not said and not self.done:
+            raise Failed(Outcome.FAILURE, "retrieve.nothing")
+        if said != self.done or self._doubtful:
+            doubt = f"; {self._doubtful} not as it says, or not as was asked for" if self._doubtful else ""
+            raise Failed(Outcome.FAILURE, "get.differs", f"{said} objects: {self.done} are here{doubt}")
+
     def _on_object(self, event: Any) -> int:
         """Keep what pynetdicom has written; what is acknowledged is on the disk."""
         uid = str(event.request.AffectedSOPInstanceUID)
-        if not is_uid(uid):  # it becomes a name
-            return _INVALID
         try:
+            if not is_uid(uid):  # it becomes a name
+                return _INVALID
+            if not self._is_announced(event.dataset_path, str(event.request.AffectedSOPClassUID), uid):
+                return _DOES_NOT_MATCH
             return SUCCESS if self.files.take(event.dataset_path, uid) else _DUPLICATE
         except OSError:
             return _OUT_OF_RESOURCES
+        finally:
+            event.dataset_path.unlink(missing_ok=True)
+
+    def _is_announced(self, path: Path, sop_class: str, uid: str) -> bool:
+        """Look at the UIDs inside an object: whether it is the one that was announced, and one that was asked for."""
+        inside = values(path, (_SOP_CLASS, _SOP_INSTANCE, *_KEYS))
+        found = inside.get(_SOP_CLASS, ""), inside.get(_SOP_INSTANCE, "")
+        if found != (sop_class, uid):
+            named = " of SOP class ".join(escape(one) or "none" for one in reversed(found))
+            self._doubt(f"object {uid} of SOP class {escape(sop_class)}: not kept, for its data set is that of {named}")
+            return False
+        for tag, asked in self._asked.items():
+            if inside.get(tag, asked[0]) not in asked:
+                self._doubt(f"object {uid}: not asked for, with {_KEYS[tag]} {escape(inside[tag])}")
+                break
+        return True
+
+    def _doubt(self, note: str) -> None:
+        self._doubtful += 1
+        if len(self.notes) < _MOST_NOTES:
+            self.notes.append(note)

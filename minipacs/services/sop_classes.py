@@ -54,6 +54,12 @@ STORAGE_SYNTAXES = (
 """UIDs of what images are taken in: as they come, since they are stored and never decoded."""
 
 
+_JPIP_DEFLATED = "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"  # JPIP Referenced Deflate, and with HTJ2K
+
+DEFLATED = frozenset({str(DeflatedExplicitVRLittleEndian), *_JPIP_DEFLATED})
+"""UIDs of the transfer syntaxes whose data sets are deflated as a whole: what is odd is padded (PS3.5 §A.5)."""
+
+
 def service_of(abstract_syntax: str) -> str | None:
     """Return the service that the SOP class with that UID belongs to; None for one that pynetdicom does not know."""
     return next((service for service, uids in SOP_CLASSES.items() if abstract_syntax in uids), None)

@@ -28,12 +28,14 @@ class Counts:
         self._skipped = skipped
         self._outcomes = dict.fromkeys(ObjectOutcome, 0)
         self._bytes = 0
+        self._not_tried = 0
         self._said: set[str] = set()
         self._causes: dict[str, tuple[ObjectResult, int]] = {}
 
     def add(self, result: ObjectResult) -> None:
         """Count one."""
         self._outcomes[result.outcome] += 1
+        self._not_tried += not result.is_tried
         if result.outcome is not ObjectOutcome.FAILED:
             self._bytes += result.file.size
 
@@ -78,8 +80,9 @@ class Counts:
             parts[0] += f" in {seconds:.2f} s ({rate})"
         for count, words in (
             (self._outcomes[ObjectOutcome.WARNED], "with a warning"),
-            (self._outcomes[ObjectOutcome.FAILED], "failed"),
-            (self._objects - self.done, "without an answer"),  # Ctrl-C
+            (self._outcomes[ObjectOutcome.FAILED] - self._not_tried, "failed"),
+            (self._not_tried, "not tried"),
+            (self._objects - self.done, "without an answer, or not tried"),  # Ctrl-C
             (self._skipped, "files skipped: no DICOM" if self._skipped != 1 else "file skipped: no DICOM"),
         ):
             if count:
@@ -94,6 +97,7 @@ class Counts:
                 "stored": self._stored,
                 "warned": self._outcomes[ObjectOutcome.WARNED],
                 "failed": self._outcomes[ObjectOutcome.FAILED],
+                "not_tried": self._not_tried,
                 "skipped": self._skipped,
                 "bytes": self._bytes,
                 "seconds": round(seconds, 6),
@@ -120,6 +124,7 @@ def as_json(result: ObjectResult) -> str:
             "transfer_syntax_uid": file.transfer_syntax or None,
             "sent_as": result.sent_as or None,
             "outcome": result.outcome,
+            "tried": result.is_tried,
             "status": None if result.status is None else f"0x{result.status:04X}",
             "code": result.code or None,
             "reason": result.reason or None,

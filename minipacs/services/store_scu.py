@@ -14,20 +14,24 @@ from msgspec.structs import replace
 
 from minipacs.echo_result import Outcome
 from minipacs.recognition import Failed
-from minipacs.services.bounded_reading import whole
 from minipacs.services.calling import GONE, Calling
+from minipacs.services.content import OddDataSet, as_it_is, written_anew
 from minipacs.services.statuses import SUCCESS, failure, is_stored
 from minipacs.services.store_plan import loads, syntaxes_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pydicom.dataset import Dataset
+
     from minipacs.services.caller import Caller
+    from minipacs.services.content import Content
     from minipacs.services.image_files import Fault, ImageFile
     from minipacs.services.store_plan import Load
 
-_MOST_LOST = 3  # associations one after the other that end before an object is answered
 _STOPPING = 2.0  # seconds
+_PASSING = {"rejected.congestion", "rejected.limit"}  # by a peer that has not yet let go of the association before
+_TRIES, _PAUSE = 10, 0.3  # how often it is asked again, and after how many seconds each time
 
 
 class ObjectOutcome(StrEnum):
@@ -49,8 +53,8 @@ class ObjectResult(Struct, frozen=True, kw_only=True):
         code: the row of the catalogue; empty after success.
         reason: what is true, in words; empty after success.
         fix: what to change, on which side; empty when there is nothing.
-        ms: milliseconds from the C-STORE-RQ to its response.
-        is_tried: whether there was an association for it.
+        ms: milliseconds from the C-STORE-RQ to its response, or to the end of the association; None: it was not sent.
+        is_tried: whether there was an association for it; else the reason is why there was none.
     """
 
     file: ImageFile
@@ -60,15 +64,15 @@ class ObjectResult(Struct, frozen=True, kw_only=True):
     code: str = ""
     reason: str = ""
     fix: str = ""
-    ms: float = 0.0
+    ms: float | None = None
     is_tried: bool = True
 
 
 def store(files: Sequence[ImageFile], caller: Caller, jobs: int = 1) -> Iterator[ObjectResult]:
     """Send *files* and yield what became of each, as soon as it is known.
 
-    An association that is lost costs the object that was under way; the rest goes over another one, until three in a
-    row are lost without a single answer, or the peer cannot be had.
+    An association that is lost costs the object that was under way; the rest goes over another one, as long as there is
+    one to be had.
 
     Args:
         files: what to send.
@@ -94,6 +98,7 @@ class _Errand:
         self._threads: list[threading.Thread] = []
         self._has_answered = threading.Event()  # whether the first association was had, or not
         self._is_stopped = threading.Event()
+        self._has_had_one = False
         self._gone: tuple[Failed, str] | None = None  # why nothing more is tried, and where we called from
 
     def run(self, load: Load, jobs: int) -> Iterator[ObjectResult]:
@@ -114,6 +119,8 @@ class _Errand:
                 working -= 1
             else:
                 yield result
+        if not waiting:
+            self._gone = None  # one association was refused, and another one had
         while waiting:  # nobody is left to send them
             assert self._gone is not None
             yield replace(self._failed(waiting.popleft(), *self._gone), is_tried=False)
@@ -134,58 +141,81 @@ class _Errand:
                 thread.join(_STOPPING)
 
     def _work(self, load: Load, waiting: deque[ImageFile]) -> None:
-        lost = 0
+        tries = _TRIES
         try:
-            while waiting and lost < _MOST_LOST and not self._is_stopped.is_set():
-                calling = Calling(self._caller, load.contexts())
-                self._callings.add(calling)
-                try:
-                    with calling:
-                        self._has_answered.set()
-                        lost = self._send_all(calling, waiting, lost)
-                except Failed as failed:
-                    self._gone = failed, calling.local_address
-                    if failed.outcome in GONE:
-                        return
-                    lost += 1
-                finally:
-                    self._callings.discard(calling)
+            while waiting and tries and not self._is_stopped.is_set():
+                tries = _TRIES if self._has_sent_over_one(load, waiting) else self._tries_left(tries)
         finally:
             self._has_answered.set()
             self._results.put(None)
 
-    def _send_all(self, calling: Calling, waiting: deque[ImageFile], lost: int) -> int:
-        """Send what is waiting; return how many associations were lost in a row, which is none."""
+    def _has_sent_over_one(self, load: Load, waiting: deque[ImageFile]) -> bool:
+        """Send over an association what is waiting, until it is lost; whether there was one."""
+        calling = Calling(self._caller, load.contexts())
+        self._callings.add(calling)
+        is_had = False
+        try:
+            with calling:
+                is_had = self._has_had_one = True
+                self._gone = None
+                self._has_answered.set()
+                self._send_all(calling, waiting)
+        except Failed as failed:
+            if not is_had:
+                self._gone = failed, calling.local_address
+        finally:
+            self._callings.discard(calling)
+        return is_had
+
+    def _tries_left(self, tries: int) -> int:
+        """Wait for a peer that took an association before, and refuses another one for the moment (PS3.8 §9.3.4)."""
+        if self._gone is None or self._gone[0].code not in _PASSING or not self._has_had_one:
+            return 0
+        self._is_stopped.wait(_PAUSE)
+        return tries - 1
+
+    def _send_all(self, calling: Calling, waiting: deque[ImageFile]) -> None:
+        """Send what is waiting.
+
+        Raises:
+            Failed: the association is lost; what became of the object that was under way is told.
+        """
         accepted = {(str(cx.abstract_syntax), str(cx.transfer_syntax[0])) for cx in calling.accepted}
         number = 0
         while not self._is_stopped.is_set():
             try:
                 file = waiting.popleft()
             except IndexError:
-                return lost
+                return
             syntaxes = syntaxes_for(file.transfer_syntax)
             syntax = next((uid for uid in syntaxes if (file.sop_class, uid) in accepted), None)
             if syntax is None:
                 self._results.put(self._failed(file, _refused(calling, file), calling.local_address))
                 continue
             number += 1
-            try:
-                self._results.put(self._send(calling, file, syntax, number % 0xFFFF + 1))
-                lost = 0
-            except Failed as failed:
-                self._results.put(self._failed(file, failed, calling.local_address, syntax))
-                raise Failed(failed.outcome, failed.code, failed.detail, failed.codes) from None
-        return lost
+            self._send(calling, file, syntax, number % 0xFFFF + 1)
 
-    def _send(self, calling: Calling, file: ImageFile, syntax: str, message_id: int) -> ObjectResult:
-        started = perf_counter()
+    def _send(self, calling: Calling, file: ImageFile, syntax: str, message_id: int) -> None:
+        """Send an object, and tell what became of it; raises as _send_all()."""
+        started: float | None = None
         try:
-            dataset = file.path if syntax == file.transfer_syntax else whole(file.path)
-            answer = calling.store(dataset, message_id)
-        except (OSError, AttributeError, ValueError, EOFError) as error:  # it is not what it was, or never was whole
-            failed = Failed(Outcome.FAILURE, "store.unreadable", str(error))
-            return self._failed(file, failed, calling.local_address)
-        status, ms = int(answer.Status), (perf_counter() - started) * 1000
+            content = _content(file, syntax)
+            started = perf_counter()
+            answer = calling.store(content, message_id)
+        except Failed as failed:
+            sent_as = syntax if started is not None else ""
+            self._results.put(self._failed(file, failed, calling.local_address, sent_as, ms=_since(started)))
+            if started is not None:
+                raise
+        except ValueError as error:  # pynetdicom takes no such UID
+            self._results.put(self._failed(file, _unreadable(error), calling.local_address))
+        else:
+            self._results.put(self._answered(calling, file, syntax, answer, _since(started)))
+
+    def _answered(
+        self, calling: Calling, file: ImageFile, syntax: str, answer: Dataset, ms: float | None
+    ) -> ObjectResult:
+        status = int(answer.Status)
         if status == SUCCESS:
             return ObjectResult(file=file, outcome=ObjectOutcome.STORED, sent_as=syntax, status=status, ms=ms)
         failed = failure("C-STORE", status, answer.get("ErrorComment", ""))
@@ -200,7 +230,7 @@ class _Errand:
         sent_as: str = "",
         outcome: ObjectOutcome = ObjectOutcome.FAILED,
         status: int | None = None,
-        ms: float = 0.0,
+        ms: float | None = None,
     ) -> ObjectResult:
         from minipacs.names import uid_name
 
@@ -221,6 +251,29 @@ class _Errand:
             fix=words.fix,
             ms=ms,
         )
+
+
+def _content(file: ImageFile, syntax: str) -> Content:
+    """Return what is sent of a file.
+
+    Raises:
+        Failed: it is not what it was, or has what pydicom cannot read.
+    """
+    make = as_it_is if syntax == file.transfer_syntax else written_anew
+    try:
+        return make(file.path, file.sop_class, file.sop_instance, syntax)
+    except OddDataSet as error:
+        raise Failed(Outcome.FAILURE, "store.odd", str(error)) from None
+    except Exception as error:  # noqa: BLE001
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: Exception) -> Failed:
+    return Failed(Outcome.FAILURE, "store.unreadable", str(error) or type(error).__name__)
+
+
+def _since(started: float | None) -> float | None:
+    return None if started is None else (perf_counter() - started) * 1000
 
 
 def _refused(calling: Calling, file: ImageFile) -> Failed:

@@ -1,9 +1,7 @@
 """The C-STORE sub-operations of a C-MOVE or a C-GET: objects sent from their files as they are, one after the other.
 
-pynetdicom wants data sets from a handler, and would hold each in memory several times. It gets one that holds the
-UIDs alone; when the message has been made of it, the data set is put in its place that it sends from the file, in
-pieces, as it does by `STORE_SEND_CHUNKED_DATASET`. Only an object that the peer takes in no transfer syntax but another
-uncompressed one is read, and encoded anew.
+What pynetdicom sends is put in the place of what it is given (`content`). Only an object that the peer takes in no
+transfer syntax but another uncompressed one is read, and encoded anew.
 """
 
 from __future__ import annotations
@@ -11,30 +9,29 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import build_context
 from pynetdicom.dimse_messages import C_STORE_RQ, C_STORE_RSP
-from pynetdicom.dsutils import split_dataset
 
 from minipacs.escape import escape
-from minipacs.services.bounded_reading import whole
+from minipacs.services.content import as_it_is, written_anew
 from minipacs.services.paced_sending import pace
+from minipacs.services.sop_classes import UNCOMPRESSED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from pynetdicom import evt
     from pynetdicom.association import Association
     from pynetdicom.presentation import PresentationContext
 
+    from minipacs.services.content import Content
     from minipacs.services.object_files import StoredObject
 
 _MOST_OBJECTS = 65_535
 _MOST_CONTEXTS = 128  # their IDs are the odd numbers of a byte (PS3.8 §9.3.2.2)
 _WARNING = 0xB  # the first digit of a status (PS3.7 §C)
-_UNCOMPRESSED = {str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)}
 
 
 class SubOperations:
@@ -59,7 +56,7 @@ class SubOperations:
         self._originator = originator
         self.refusal = ""
         self._is_refusal_told = False
-        self._file: tuple[Path, int] | None = None
+        self._content: Content | None = None
         self.association = association
 
     def established(self, event: evt.Event) -> None:
@@ -106,15 +103,14 @@ class SubOperations:
             )
 
     def sent(self, event: evt.Event) -> None:
-        """For EVT_DIMSE_SENT, which comes before anything is sent: put the file in the place of the data set."""
+        """For EVT_DIMSE_SENT, which comes before anything is sent: put the content in the place of the data set."""
         if not isinstance(event.message, C_STORE_RQ):
             return
         if self._originator is not None:  # PS3.7 §9.1.1.1.3; pynetdicom names us
             event.message.command_set.MoveOriginatorApplicationEntityTitle = self._originator
-        if self._file is not None:
-            event.message.data_set = None
-            event.message._data_set_path = self._file
-            self._file = None
+        if self._content is not None:
+            self._content.put_into(event.message)
+            self._content = None
 
     def data_set(self, stored: StoredObject) -> Dataset:
         """Return what to give to pynetdicom for an object: it counts as failed where that cannot be sent."""
@@ -129,15 +125,12 @@ class SubOperations:
     def _header(self, stored: StoredObject, header: Dataset) -> Dataset:
         syntax = UID(stored.transfer_syntax_uid)
         accepted = self._accepted(stored.sop_class_uid)
-        if syntax in accepted:
-            self._file = stored.path, split_dataset(stored.path)[1]
-            header.SOPClassUID = stored.sop_class_uid
-            header.file_meta = FileMetaDataset()
-            header.file_meta.TransferSyntaxUID = syntax
-            header.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
-            return header
-        if not syntax.is_encapsulated and syntax.is_little_endian and accepted & _UNCOMPRESSED:
-            return whole(stored.path)
+        is_plain = not syntax.is_encapsulated and syntax.is_little_endian
+        other = next((uid for uid in UNCOMPRESSED if is_plain and uid in accepted), None)
+        if (chosen := syntax if syntax in accepted else other) is not None:
+            make = as_it_is if chosen == syntax else written_anew
+            self._content = make(stored.path, stored.sop_class_uid, stored.sop_instance_uid, chosen)
+            return self._content.header
         names = ", ".join(sorted(UID(uid).name for uid in accepted))
         how = f"takes its SOP class only as {names}" if accepted else "does not take its SOP class"
         self._tell(stored, f"{escape(syntax.name)} cannot be sent to a peer that {how}")
