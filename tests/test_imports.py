@@ -128,13 +128,13 @@ ARROWS = {
     "leg": "diagnosis",
     "leg_report": "echo_result leg report roundtrip",
     "listener": (
-        "accepting addresses admission admission_words association_log association_record connection crowd descriptors "
-        "diagnosis errors handover listening node_status peers ports settings shortfall tally tls_connection turns "
-        "wire.associate"
+        "accepting addresses admission admission_words association_log association_record connection crowd "
+        "descriptors diagnosis errors handover listening node_status peers ports settings shortfall tally tls "
+        "tls_connection turns wire.associate"
     ),
     "listening": "admission association_record diagnosis handover settings wire.associate wire.association",
     "live_files": "errors file_watch writers",
-    "live_tls": "certificate errors live_files node_status settings timestamp tls toml_file",
+    "live_tls": "certificate errors live_files node_status settings timestamp tls",
     "log": "escape timestamp",
     "names": "escape wire.associate wire.pdu",
     "new_files": "",
@@ -166,7 +166,7 @@ ARROWS = {
     ),
     "rules": "ae_title certificate escape names schema wire.items wire.verification",
     "schema": "",
-    "scp": "ae_title association_record handover listener peers rules settings",
+    "scp": "ae_title association_record handover listener peers rules settings tls",
     "scu": "ae_title call echo_callbacks echo_result peers settings tls wire.framing wire.items wire.verification",
     "services": "",
     "services.attributes": "",
@@ -181,7 +181,7 @@ ARROWS = {
     "services.checkpoint": "",
     "services.computed": "",
     "services.counting": "handover",
-    "services.destination": "certificate escape peers",
+    "services.destination": "certificate errors escape peers",
     "services.drawing": "",
     "services.durable": "",
     "services.extended_negotiation": "services.sop_classes",
@@ -268,7 +268,7 @@ ARROWS = {
     "timestamp": "",
     "tls": "errors key_privacy settings toml_file",
     "tls_connection": (
-        "association_record connection diagnosis escape listening recognition tcp tls_recognition wire.pdu"
+        "association_record connection diagnosis errors escape listening recognition tcp tls tls_recognition wire.pdu"
     ),
     "tls_guide": "peers settings trial_certificates",
     "tls_recognition": "echo_result recognition",

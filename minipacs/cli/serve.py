@@ -31,6 +31,7 @@ from minipacs.timestamp import rfc3339
 from minipacs.toml_file import is_there
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
     from minipacs.connection import Connection
@@ -95,13 +96,15 @@ def _for_services(settings: Settings) -> int:
     return 0 if settings.storage.folder is None else 5 * settings.limits.associations
 
 
-def _services(settings: Settings, peers: Callable[[], PeerTable]) -> NodeServices | None:
+def _services(
+    settings: Settings, peers: Callable[[], PeerTable], client_context: Callable[[], ssl.SSLContext] | None
+) -> NodeServices | None:
     if settings.storage.folder is None:
         return None
     from minipacs.services.node_services import NodeServices
 
     threading.excepthook = _thread_failed
-    return NodeServices(settings, peers)
+    return NodeServices(settings, peers, client_context)
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
@@ -144,12 +147,17 @@ class _Node:
         self._loop = asyncio.get_running_loop()
         live = LivePeerTable(self._settings.peers, self._reloaded)
         tls = None if self._settings.tls.port is None else LiveTLS(self._settings.tls, self._renewed)
-        context = None if tls is None else tls.context
-        services = _services(self._settings, lambda: live.current)
+        services = _services(self._settings, lambda: live.current, None if tls is None else tls.client_context)
         forget = None if services is None else services.files.remove
         control = ControlServer(lambda: self._status(port, live, tls), forget)
         self._listener = Listener(
-            self._settings, lambda: live.current, control.tell, watch=self._watch, tls=context, services=services
+            self._settings,
+            lambda: live.current,
+            control.tell,
+            watch=self._watch,
+            tls=tls,
+            services=services,
+            up_to_date=live.is_up_to_date,
         )
         with live, tls or nullcontext(), _closing(services):
             port = await self._listener.start()
