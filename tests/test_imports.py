@@ -78,7 +78,7 @@ ARROWS = {
     ),
     "cli.serve": (
         "__init__ certificate cli.options connection control_server descriptors listener listening live_tls log "
-        "node_status peers reload rules services.node_services settings timestamp toml_file tracing.log"
+        "node_status peers process reload rules services.node_services settings timestamp toml_file tracing.log"
     ),
     "cli.status": "cli cli.options control_client errors node_status settings status_report",
     "cli.storage": (
@@ -147,6 +147,7 @@ ARROWS = {
     "peers": "ae_title diagnosis errors escape rules schema toml_file",
     "port_look": "certificate escape wire.pdu",
     "ports": "errors",
+    "process": "",
     "reach": "certificate echo_result peers port_look recognition requestor tls_recognition",
     "recognition": "echo_result escape wire.associate wire.indications wire.messages wire.pdu",
     "registered_leg": "addresses diagnosis errors escape leg orthanc peers registration verdict",
@@ -305,7 +306,7 @@ ARROWS = {
     "wire.verification": "__init__ errors wire.associate wire.dimse wire.framing wire.items wire.pdu",
     "writers": "",
     "__init__": "association_record echo_callbacks echo_result errors peers scp scu side_by_side",
-    "__main__": "cli",
+    "__main__": "cli process",
 }
 
 # What `import minipacs` and `minipacs echo` do without: some take longer to import than an echo takes.

@@ -10,6 +10,7 @@ import sys
 import threading
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from minipacs.listener import Listener
 from minipacs.live_tls import Credentials, LiveTLS, Renewal
 from minipacs.node_status import ListedPeer, NodeStatus, TableStatus, tls_as_text
 from minipacs.peers import PeerTable, counted
+from minipacs.process import SIGNALS
 from minipacs.reload import LivePeerTable, Reload
 from minipacs.timestamp import rfc3339
 from minipacs.toml_file import is_there
@@ -159,11 +161,10 @@ class _Node:
             services=services,
             up_to_date=live.is_up_to_date,
         )
-        with live, tls or nullcontext(), _closing(services):
+        steps = dict.fromkeys((signal.SIGTERM, signal.SIGINT), self._stop.set)
+        steps[signal.SIGHUP] = partial(self._reload, live, tls)
+        with SIGNALS.led_to(self._loop, steps), live, tls or nullcontext(), _closing(services):
             port = await self._listener.start()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._loop.add_signal_handler(number, self._stop.set)
-            self._loop.add_signal_handler(signal.SIGHUP, self._reload, live, tls)
             try:
                 if amiss := make_room(self._settings.limits.connections, _for_services(self._settings)):
                     logger.warning("%s", amiss)

@@ -1,0 +1,1 @@
+"""What loses data, admits a stranger, hangs or fills a machine: each a kind, and the right value."""
