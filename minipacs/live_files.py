@@ -6,13 +6,13 @@ A reader takes what is in force, once for what it does, and no lock. One thread 
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 from abc import ABC, abstractmethod
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, Self, TypeAlias, TypeVar
 
+from minipacs.control_place import is_same
 from minipacs.errors import FileError
 from minipacs.file_watch import TELLS_CLOSE, Change, FileWatch
 from minipacs.writers import is_open_for_writing, writer_of
@@ -159,7 +159,12 @@ class LiveFiles(ABC, Generic[V]):
 
     def concerns(self, path: str) -> bool:
         """Whether the file at *path* is one of ours, by that name or another."""
-        return any(_is_same(path, one) for one in self._paths)
+        return any(is_same(path, str(one)) for one in self._paths)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files."""
+        return tuple(self._paths)
 
     # --- what they are is known to those who derive from us -----------------------------------------------------------
 
@@ -326,10 +331,3 @@ def _stamp_of(path: Path) -> tuple[int, ...] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _is_same(one: str, other: Path) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:  # one is not there
-        return os.path.realpath(one) == os.path.realpath(other)

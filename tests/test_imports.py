@@ -57,16 +57,17 @@ ARROWS = {
     ),
     "cli.formats": "",
     "cli.get": "cli.calls cli.retrieving services.caller services.retrieve_scu settings",
-    "cli.init": "cli cli.options",
+    "cli.in_force": "cli control_client control_place errors",
+    "cli.init": "cli.in_force cli.options new_files",
     "cli.interrupt": "",
     "cli.move": "cli.calls cli.options cli.retrieving rules services.caller services.retrieve_scu settings",
     "cli.options": "cli escape peers rules schema settings",
     "cli.orthanc": (
-        "cli cli.options cli.orthanc_options cli.targets errors escape orthanc orthanc_peers orthanc_report peer_file "
-        "peers registered_leg registration settings"
+        "cli cli.in_force cli.options cli.orthanc_options errors escape orthanc orthanc_peers orthanc_report "
+        "peer_file peers registered_leg registration settings"
     ),
     "cli.orthanc_options": "cli.options errors orthanc rules",
-    "cli.peers": "cli cli.options peer_file peers report rules settings",
+    "cli.peers": "cli cli.in_force cli.options peer_file peers report rules settings",
     "cli.progress": "",
     "cli.retrieving": (
         "cli cli.calls cli.interrupt cli.progress services.keys services.retrieve_report services.retrieve_scu "
@@ -91,7 +92,7 @@ ARROWS = {
         "settings"
     ),
     "cli.targets": "cli.options peers settings tls toml_file",
-    "cli.tls": "cli cli.targets escape peers rules schema settings tls_guide trial_certificates",
+    "cli.tls": "cli.in_force cli.targets escape peers rules schema settings tls_guide trial_certificates",
     "connection": (
         "admission alarm answering association_record diagnosis ending handover listening relay tcp wire.associate "
         "wire.association wire.state_table"
@@ -99,7 +100,7 @@ ARROWS = {
     "control_client": "association_record control_place errors node_status",
     "control_place": "errors",
     "control_server": "accepting association_record control_place control_socket errors node_status",
-    "control_socket": "errors",
+    "control_socket": "control_place errors",
     "crowd": "settings",
     "descriptors": "diagnosis",
     "diagnosis": (
@@ -133,7 +134,7 @@ ARROWS = {
         "tls_connection turns wire.associate"
     ),
     "listening": "admission association_record diagnosis handover settings wire.associate wire.association",
-    "live_files": "errors file_watch writers",
+    "live_files": "control_place errors file_watch writers",
     "live_tls": "certificate errors live_files node_status settings timestamp tls",
     "log": "escape timestamp",
     "names": "escape wire.associate wire.pdu",
@@ -143,7 +144,7 @@ ARROWS = {
     "orthanc_peers": "addresses diagnosis orthanc peers registration rules",
     "orthanc_report": "diagnosis escape orthanc registration",
     "outbound_legs": "bounded diagnosis echo_result leg peers scu verdict",
-    "peer_file": "errors peers rules toml_file",
+    "peer_file": "errors new_files peers rules toml_file",
     "peers": "ae_title diagnosis errors escape rules schema toml_file",
     "port_look": "certificate escape wire.pdu",
     "ports": "errors",
@@ -335,6 +336,7 @@ DOORS = {
         "cli.find",
         "cli.formats",
         "cli.get",
+        "cli.in_force",
         "cli.init",
         "cli.move",
         "cli.options",

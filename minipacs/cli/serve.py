@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from minipacs import __version__, log, rules
 from minipacs.certificate import shown, validity
 from minipacs.cli.options import Rule, with_settings
-from minipacs.control_server import ControlServer
+from minipacs.control_server import ControlServer, Followed
 from minipacs.descriptors import make_room
 from minipacs.listener import Listener
 from minipacs.live_tls import Credentials, LiveTLS, Renewal
@@ -151,7 +151,8 @@ class _Node:
         tls = None if self._settings.tls.port is None else LiveTLS(self._settings.tls, self._renewed)
         services = _services(self._settings, lambda: live.current, None if tls is None else tls.client_context)
         forget = None if services is None else services.files.remove
-        control = ControlServer(lambda: self._status(port, live, tls), forget)
+        followed: list[Followed] = [live] if tls is None else [live, tls]
+        control = ControlServer(lambda: self._status(port, live, tls), forget, followed)
         self._listener = Listener(
             self._settings,
             lambda: live.current,
