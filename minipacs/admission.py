@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from minipacs.addresses import is_within
-from minipacs.certificate import is_of
+from minipacs.certificate import is_of, is_valid_now
 from minipacs.wire.associate import APPLICATION_CONTEXT, AssociateRJ
 
 if TYPE_CHECKING:
@@ -96,6 +96,8 @@ def _admit(
         return Admission(None, CALLING_AE_TITLE, cause, near)
     if peer.allow_from and not is_within(address, peer.allow_from):
         return Admission(peer, CALLING_AE_TITLE, "admission.address")
+    if certificate is not None and not is_valid_now(certificate):  # it was, when TLS shook hands
+        return Admission(peer, CALLING_AE_TITLE, "admission.certificate-expired")
     if peer.certificate and not is_of(peer.certificate, certificate):
         cause = "admission.no-certificate" if certificate is None else "admission.certificate"
         return Admission(peer, CALLING_AE_TITLE, cause)

@@ -71,6 +71,18 @@ def respond(connection: Answered, indication: Indication) -> None:
 
 
 def _decide(connection: Answered, request: AssociateRQ) -> None:
+    """Decide by a table that is as its file: now, or in a moment, unless the peer has changed its mind by then."""
+
+    def later() -> None:
+        if connection.association.state is State.Sta3:
+            _admit(connection, request)
+            connection.go_on()
+
+    if connection.listening.is_up_to_date(later):
+        _admit(connection, request)
+
+
+def _admit(connection: Answered, request: AssociateRQ) -> None:
     """Admit who asks for an association, and accept it, or reject it."""
     listening = connection.listening
     admission, diagnosis = listening.decide(request, connection.address, connection.certificate)

@@ -112,6 +112,18 @@ def validity(certificate: bytes) -> tuple[datetime, datetime]:
     return read.not_valid_before_utc, read.not_valid_after_utc
 
 
+def is_valid_now(certificate: bytes) -> bool:
+    """Whether a certificate in DER is valid at this moment, by the clock of this machine.
+
+    Raises:
+        ValueError: that cannot be read.
+    """
+    from datetime import UTC, datetime
+
+    begin, end = validity(certificate)
+    return begin <= datetime.now(UTC) <= end  # RFC 5280 §4.1.2.5: inclusive
+
+
 def _read(certificate: bytes) -> x509.Certificate:
     from cryptography import x509
 

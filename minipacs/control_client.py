@@ -15,7 +15,7 @@ from minipacs.errors import ControlError
 from minipacs.node_status import NodeStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 _MOST_OF_LINE = 64 << 20  # bytes; the status of 5 000 peers takes one hundredth of it
@@ -67,6 +67,21 @@ class NodeControl:
         assert isinstance(answer, _Forgotten)
         return answer.was_there
 
+    def take_up(self, files: Sequence[str]) -> tuple[str, ...]:
+        """Have the node take up what *files* say now, as far as it follows them; return once that is decided.
+
+        Returns:
+            Why it is not in force, a line each; empty when it is, or when the node follows none of them.
+
+        Raises:
+            GoneError: it is gone.
+            ControlError: it does not answer in time, or is of another version.
+        """
+        lines, answer = self._ask("take-up", _Decided, files=list(map(control_place.text_of, files)))
+        lines.close()
+        assert isinstance(answer, _Decided)
+        return answer.faults
+
     def next_association(self, timeout: float) -> AssociationRecord:
         """Return the next association that ended since `follow`, in the order in which they ended.
 
@@ -97,13 +112,13 @@ class NodeControl:
         """Close."""
         self.close()
 
-    def _ask(self, what: str, answer_type: type[Any], **more: str) -> tuple[_Lines, Any]:
+    def _ask(self, what: str, answer_type: type[Any], **more: object) -> tuple[_Lines, Any]:
         """Return the connection and the answer on it; a node that is busy is asked again until it is too late."""
         deadline = monotonic() + self._timeout
         while True:
             lines = _Lines(self._path)
             try:
-                return lines, lines.ask({"ask": what} | more, answer_type, deadline)
+                return lines, lines.ask({"ask": what, **more}, answer_type, deadline)
             except TimeoutError:
                 lines.close()
                 late = f"{self._path}: the node does not answer within {self._timeout:g} s; is it suspended?"
@@ -139,7 +154,7 @@ def running_node(host: str, port: int, timeout: float = 2.0) -> NodeControl | No
         node = NodeControl(path, timeout)
         try:
             status = node.status()
-        except _Gone:
+        except GoneError:
             continue
         except ControlError:
             if _listens_on([first_address], wanted):
@@ -161,7 +176,7 @@ def running_nodes(timeout: float = 2.0) -> Iterator[NodeStatus]:
             yield NodeControl(path, timeout).status()
 
 
-class _Gone(ControlError):
+class GoneError(ControlError):
     """Nobody is at the socket, or no longer."""
 
 
@@ -178,6 +193,11 @@ class _Forgotten(msgspec.Struct, frozen=True):
     was_there: bool
 
 
+class _Decided(msgspec.Struct, frozen=True):
+    event: Literal["decided"]
+    faults: tuple[str, ...]
+
+
 class _Refusal(msgspec.Struct, frozen=True):
     error: str
     is_busy: bool = False
@@ -191,7 +211,7 @@ class _Lines:
         self._socket = socket.socket(socket.AF_UNIX)
         self._received = bytearray()
 
-    def ask(self, what: dict[str, str], answer_type: type[Any], deadline: float) -> Any:
+    def ask(self, what: dict[str, object], answer_type: type[Any], deadline: float) -> Any:
         """Connect, ask, and return the answer.
 
         Raises:
@@ -247,8 +267,8 @@ class _Lines:
             return ControlError(f"{self._path}: the node is of another version: {error}")
         return (_Busy if refusal.is_busy else ControlError)(f"{self._path}: {refusal.error}")
 
-    def _gone(self, why: object) -> _Gone:
-        return _Gone(f"{self._path}: the node is gone, or has dropped us: {why}")
+    def _gone(self, why: object) -> GoneError:
+        return GoneError(f"{self._path}: the node is gone, or has dropped us: {why}")
 
 
 def _addresses(host: str, port: int) -> set[str]:

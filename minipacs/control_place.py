@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from minipacs.errors import ControlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-_SUFFIX = ".sock"
+_SUFFIX, _FILES_SUFFIX = ".sock", ".files"
 
 
 def folder_to_serve() -> Path:
@@ -63,6 +63,45 @@ def check(folder: Path) -> None:
 def socket_name(address: str, port: int) -> str:
     """Return the name of the socket of the node whose first address is *address*."""
     return f"{address}:{port}{_SUFFIX}"
+
+
+def note_files(socket: Path, files: Iterable[Path]) -> None:
+    """Put beside the *socket* of a node which files it follows, so that others need not be asked; OSError."""
+    place = socket.with_suffix(_FILES_SUFFIX)
+    whole = place.with_name(f".{place.name}")
+    whole.write_bytes(b"\0".join(os.fsencode(file.absolute()) for file in files))
+    whole.replace(place)
+
+
+def forget_files(socket: Path) -> None:
+    """Take that away again; OSError."""
+    socket.with_suffix(_FILES_SUFFIX).unlink(missing_ok=True)
+
+
+def noted_files(socket: Path) -> tuple[str, ...] | None:
+    """Return the files that the node at *socket* follows; None where it has not noted them."""
+    try:
+        return tuple(map(os.fsdecode, socket.with_suffix(_FILES_SUFFIX).read_bytes().split(b"\0")))
+    except OSError:
+        return None
+
+
+def text_of(file: str) -> str:
+    """Return the name of a file as JSON can carry it, whatever bytes it has."""
+    return os.fsencode(file).decode("latin-1")
+
+
+def name_of(text: str) -> str:
+    """Return the name that `text_of` has made *text* of."""
+    return os.fsdecode(text.encode("latin-1", errors="replace"))
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether two paths lead to one file, or would if it were there."""
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return os.path.realpath(one) == os.path.realpath(other)
 
 
 def sockets() -> Iterator[tuple[Path, str, int]]:

@@ -2,8 +2,10 @@
 
 JSON lines, one request a connection: ``{"ask":"status"}`` is answered by one line; ``{"ask":"follow"}`` by
 ``{"event":"following"}`` and then a line an association that ends; ``{"ask":"forget","sop_instance_uid":…}``, of an
-object that it keeps, by ``{"event":"forgotten"}`` and whether it was there. Nothing that a client does may harm an
-association: clients are few, what they send is short, and who does not read is dropped.
+object that it keeps, by ``{"event":"forgotten"}`` and whether it was there; ``{"ask":"take-up","files":[…]}``, once it
+is decided about what those hold that the node follows, by ``{"event":"decided","faults":[…]}``: none when that is in
+force. Nothing that a client does may harm an association: clients are few, what they send is short, and who does not
+read is dropped.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import asyncio
 import logging
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, cast
+from functools import partial
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import msgspec
 
@@ -21,7 +24,7 @@ from minipacs.accepting import Acceptor
 from minipacs.errors import ControlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from minipacs.association_record import AssociationRecord
@@ -32,8 +35,27 @@ _MOST_FOLLOWERS = 12  # of them, so that there is always room to ask for the sta
 _MOST_OF_REQUEST = 4_096  # bytes
 _MOST_UNREAD = 1 << 20  # bytes that wait for a follower to read them
 _PATIENCE = 5.0  # seconds from the connection to the end of it, for all but followers
+_PATIENCE_OF_FILES = 10.0  # seconds, for those who wait until files are read
 
 logger = logging.getLogger("minipacs")
+
+
+class Followed(Protocol):
+    """Files that the node follows."""
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """They."""
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Why what they say was not taken, a line each; empty when it was."""
+
+    def concerns(self, path: str) -> bool:
+        """Whether that is one of them."""
+
+    def is_up_to_date(self, told: Callable[[], object]) -> bool:
+        """Whether it is decided about what they hold now; if not, *told* is called once it is, in any thread."""
 
 
 class ControlServer:
@@ -42,11 +64,18 @@ class ControlServer:
     Args:
         status: returns what the node says of itself now.
         forget: removes the object of a UID, and returns whether there was one; None where none are kept.
+        files: those that the node follows.
     """
 
-    def __init__(self, status: Callable[[], NodeStatus], forget: Callable[[str], bool] | None = None) -> None:
+    def __init__(
+        self,
+        status: Callable[[], NodeStatus],
+        forget: Callable[[str], bool] | None = None,
+        files: Sequence[Followed] = (),
+    ) -> None:
         self.status = status
         self.forget = forget
+        self.files = files
         self._clients: set[_Client] = set()
         self._followers: set[_Client] = set()
         self._acceptor: Acceptor | None = None
@@ -63,6 +92,8 @@ class ControlServer:
             sock, self._inode = await control_socket.listening(self._path)
             self._acceptor = Acceptor(self)
             self._acceptor.listen(sock, lambda _: _Client(self))
+            with suppress(OSError):  # without it we are asked, whichever files are meant
+                control_place.note_files(self._path, [path for one in self.files for path in one.paths])
         except (ControlError, OSError) as error:
             logger.warning("no control socket, so that `minipacs status` does not see this node: %s", error)
 
@@ -79,6 +110,7 @@ class ControlServer:
             with suppress(OSError):
                 if control_socket.inode_of(self._path) == self._inode:  # another node may have put its own there
                     self._path.unlink()
+                    control_place.forget_files(self._path)
             self._inode = None
 
     async def stop(self) -> None:
@@ -89,6 +121,17 @@ class ControlServer:
         for client in list(self._clients):
             client.cut()
         await asyncio.sleep(0)  # in which the transports close their sockets
+
+    async def take_up(self, files: Sequence[str]) -> tuple[str, ...]:
+        """Return why what *files* say now is not in force, as far as they are the node's, once that is decided."""
+        loop = asyncio.get_running_loop()
+        names = list(map(control_place.name_of, files))
+        concerned = [one for one in self.files if any(map(one.concerns, names))]
+        for one in concerned:
+            decided = asyncio.Event()
+            if not one.is_up_to_date(partial(loop.call_soon_threadsafe, decided.set)):
+                await decided.wait()
+        return tuple(fault for one in concerned for fault in one.faults)
 
     # --- what a client needs ------------------------------------------------------------------------------------------
 
@@ -128,8 +171,9 @@ class ControlServer:
 
 
 class _Request(msgspec.Struct, frozen=True):
-    ask: Literal["status", "follow", "forget"]
+    ask: Literal["status", "follow", "forget", "take-up"]
     sop_instance_uid: str = ""
+    files: tuple[str, ...] = ()
 
 
 class _Client(asyncio.Protocol):
@@ -140,6 +184,7 @@ class _Client(asyncio.Protocol):
         self._received = b""
         self._is_served = False
         self._timer: asyncio.TimerHandle | None = None
+        self._taking_up: asyncio.Task[tuple[str, ...]] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -164,6 +209,8 @@ class _Client(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._taking_up is not None:
+            self._taking_up.cancel()
         self._server.left(self)
 
     def tell(self, line: bytes) -> None:
@@ -187,6 +234,10 @@ class _Client(asyncio.Protocol):
             self._transport.close()
         elif request.ask == "forget":
             self._forget(request.sop_instance_uid)
+        elif request.ask == "take-up":
+            self._set_deadline(_PATIENCE_OF_FILES)
+            self._taking_up = asyncio.get_running_loop().create_task(self._server.take_up(request.files))
+            self._taking_up.add_done_callback(self._taken_up)
         elif self._server.follows(self):
             assert self._timer is not None
             self._timer.cancel()
@@ -200,6 +251,15 @@ class _Client(asyncio.Protocol):
             self._refuse("this node keeps no objects")
             return
         asyncio.get_running_loop().run_in_executor(None, self._server.forget, uid).add_done_callback(self._forgotten)
+
+    def _taken_up(self, done: asyncio.Task[tuple[str, ...]]) -> None:
+        if done.cancelled():
+            return
+        if (error := done.exception()) is not None:
+            self._refuse(f"it cannot be taken up: {error}")
+            return
+        self._send(msgspec.json.encode({"event": "decided", "faults": list(map(_as_text, done.result()))}))
+        self._transport.close()
 
     def _forgotten(self, done: asyncio.Future[bool]) -> None:
         if (error := done.exception()) is not None:
@@ -215,10 +275,15 @@ class _Client(asyncio.Protocol):
         self._transport.close()
         self._set_deadline()
 
-    def _set_deadline(self) -> None:
+    def _set_deadline(self, seconds: float = _PATIENCE) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(_PATIENCE, self.cut)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.cut)
 
     def _send(self, line: bytes) -> None:
         self._transport.write(line + b"\n")
+
+
+def _as_text(said: str) -> str:
+    """Return it as JSON can carry it: the name of a file may be no text."""
+    return said.encode(errors="backslashreplace").decode()

@@ -8,6 +8,7 @@ import socket
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+from minipacs import control_place
 from minipacs.errors import ControlError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def _sweep(folder: Path) -> None:
         with suppress(OSError, ControlError):
             if path.is_socket() and not _is_answered(path):
                 path.unlink()
+                control_place.forget_files(path)
 
 
 def _bound(path: Path) -> tuple[socket.socket, tuple[int, int]]:

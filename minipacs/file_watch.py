@@ -12,7 +12,8 @@ import sys
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakSet
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 TELLS_CLOSE = sys.platform == "linux"
 """Whether the system tells that a writer has closed a file."""
 
-# watchdog 7 logs an error where a watch ends with events still to come, which may be the end of any watch.
-logging.getLogger("watchdog.observers.inotify").addFilter(lambda record: "is inactive" not in record.getMessage())
-
 _MOST_LINKS = 40  # as the kernel: more is a loop
 
 
@@ -51,6 +49,7 @@ class Change(Enum):
     COMPLETE = "it was closed after writing"
     REPLACED = "something whole took the place of it, or of a link or folder on its way"
     GONE = "it, or a link or folder on its way, is gone"
+    LOST = "what happened is not known: the watcher has lost it"
 
 
 _CHANGES: dict[type[FileSystemEvent], Change] = {
@@ -65,6 +64,13 @@ _CHANGES: dict[type[FileSystemEvent], Change] = {
     DirMovedEvent: Change.REPLACED,
 }
 
+_EXCHANGES: list[type[FileSystemEvent]] = [DirMovedEvent, FileMovedEvent]
+"""What may happen to a folder far above the file. What is made and written beside it, as in /tmp, wakes nobody."""
+
+
+_State: TypeAlias = tuple[tuple[int, int], bool]
+"""Of a folder: its device and inode, and whether all is told of what happens in it."""
+
 
 class FileWatch:
     """Watches every folder on which the files at *paths* depend.
@@ -78,7 +84,7 @@ class FileWatch:
         self._paths = [path.absolute() for path in paths]
         self._told = told
         self._observer: BaseObserver | None = None
-        self._watches: dict[str, tuple[ObservedWatch, tuple[int, int]]] = {}
+        self._watches: dict[str, tuple[ObservedWatch, _State]] = {}
         self._names: dict[str, set[str]] = {}
         self._deleted: set[str] = set()
 
@@ -88,12 +94,16 @@ class FileWatch:
         Raises:
             OSError: the system lets us watch no more folders.
         """
-        self._observer = Observer()
+        observer: Any = Observer
+        self._observer = observer(generate_full_events=True) if TELLS_CLOSE else observer()
+        assert self._observer is not None
         self._observer.start()
+        _started.add(self)
         self.update()
 
     def stop(self) -> None:
         """Watch no more."""
+        _started.discard(self)
         if self._observer is not None:
             self._observer.stop()
             self._observer.join()
@@ -107,23 +117,22 @@ class FileWatch:
         Raises:
             OSError: the system lets us watch no more folders.
         """
-        assert self._observer is not None
         has_new = False
         while True:
-            self._names = self._folders()
-            wanted = {folder: _identity(folder) for folder in self._names}
+            wanted = self._wanted()
             while self._deleted:  # another folder may have got its number
                 self._forget(self._deleted.pop())
-            if wanted == {folder: identity for folder, (_, identity) in self._watches.items()}:
+            if wanted == {folder: state for folder, (_, state) in self._watches.items()}:
                 return has_new
-            for folder in [f for f, (_, identity) in self._watches.items() if wanted.get(f) != identity]:
+            for folder in [f for f, (_, state) in self._watches.items() if wanted.get(f) != state]:
                 self._forget(folder)
-            for folder, identity in wanted.items():
-                if folder not in self._watches and identity is not None:
-                    with suppress(FileNotFoundError, NotADirectoryError):  # gone meanwhile: look again
-                        watch = self._observer.schedule(_Handler(self), folder, event_filter=list(_CHANGES))
-                        self._watches[folder] = (watch, identity)
-                        has_new = True
+            for folder, state in wanted.items():
+                if folder not in self._watches and state is not None:
+                    has_new |= self._watch(folder, state)
+
+    def lose(self) -> None:
+        """Tell that something was not told."""
+        self._told(Change.LOST)
 
     def take(self, event: FileSystemEvent) -> None:
         """Pass on what concerns us; in a folder such as /tmp most does not."""
@@ -139,12 +148,25 @@ class FileWatch:
             change = Change.REPLACED  # a link is whole as soon as it is there
         self._told(change)
 
-    def _folders(self) -> dict[str, set[str]]:
+    def _wanted(self) -> dict[str, _State | None]:
+        """The folders to watch now, each as it is to be watched; None where it is gone meanwhile."""
         names: dict[str, set[str]] = {}
+        near: set[str] = set()
         for path in self._paths:
-            for folder, some in folders_on_the_way(path).items():
+            for folder, some in folders_on_the_way(path, near).items():
                 names.setdefault(folder, set()).update(some)
-        return names
+        self._names = names
+        identities = {folder: _identity(folder) for folder in names}
+        return {folder: None if one is None else (one, folder in near) for folder, one in identities.items()}
+
+    def _watch(self, folder: str, state: _State) -> bool:
+        """Watch a folder; False when it is gone meanwhile."""
+        assert self._observer is not None
+        events = list(_CHANGES) if state[1] else _EXCHANGES
+        with suppress(FileNotFoundError, NotADirectoryError):
+            self._watches[folder] = self._observer.schedule(_Handler(self), folder, event_filter=events), state
+            return True
+        return False
 
     def _forget(self, folder: str) -> None:
         assert self._observer is not None
@@ -166,34 +188,62 @@ class _Handler(FileSystemEventHandler):
         self._watch.take(event)
 
 
-def folders_on_the_way(path: Path) -> dict[str, set[str]]:
+class _Complaints(logging.Filter):
+    """Whatever watchdog complains of, the files are looked at again; it has no way to say so but the log.
+
+    Such as the overflow of the kernel's queue (inotify(7), IN_Q_OVERFLOW). Not so where a watch ends with events still
+    to come, which may be the end of any watch.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let no record pass: who follows the files logs what it means for them."""
+        if "is inactive" not in record.getMessage():
+            for watch in list(_started):
+                watch.lose()
+        return False
+
+
+_started: WeakSet[FileWatch] = WeakSet()
+
+for _module in ("inotify", "inotify_c", "api"):
+    logging.getLogger(f"watchdog.observers.{_module}").addFilter(_Complaints())
+
+
+def folders_on_the_way(path: Path, near: set[str]) -> dict[str, set[str]]:
     """Return the folders to watch for *path*, and in each the names that matter.
 
-    These are: the folder of each link on the way, the folder that the file is really in and the one above it, or the
-    last that exists when something on the way is missing.
+    They are those of every component, as the kernel resolves it (path_resolution(7)): behind a link, ``..`` is the
+    folder above that to which the link leads. It ends where something is missing.
+
+    Args:
+        path: the file.
+        near: to these are added the folders in which more than an exchange of folders matters: that of each link on
+            the way, the folder that the file is really in and the one above it, or the last that exists.
     """
     names: dict[str, set[str]] = {}
     todo = list(reversed(path.parts[1:]))
-    folder, above = path.anchor, ""
+    folder = path.anchor
     links = 0
     while todo:
         name = todo.pop()
+        if name == "..":
+            folder = os.path.dirname(folder)
+            continue
+        names.setdefault(folder, set()).add(name)
         step = os.path.join(folder, name)
         if os.path.islink(step) and links < _MOST_LINKS:
             links += 1
-            names.setdefault(folder, set()).add(name)
+            near.add(folder)
             try:
-                target = Path(folder, os.readlink(step))
+                target = Path(os.readlink(step))
             except OSError:  # gone meanwhile; what took its place is told
                 break
-            todo += reversed(Path(os.path.normpath(target)).parts[1:])
-            folder, above = path.anchor, ""
+            todo += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+            folder = target.anchor or folder
         elif todo and os.path.isdir(step):
-            folder, above = step, folder
+            folder = step
         else:  # the file itself, or the first thing that is missing
-            names.setdefault(folder, set()).add(name)
-            if above:
-                names.setdefault(above, set()).add(os.path.basename(folder))
+            near |= {folder, os.path.dirname(folder)}
             break
     return names
 

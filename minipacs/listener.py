@@ -26,7 +26,6 @@ from minipacs.turns import Turns
 
 if TYPE_CHECKING:
     import socket
-    import ssl
     from collections.abc import Callable
 
     from minipacs.association_record import AssociationRecord
@@ -36,7 +35,15 @@ if TYPE_CHECKING:
     from minipacs.node_status import AssociationsStatus
     from minipacs.peers import PeerTable
     from minipacs.settings import Settings
+    from minipacs.tls import ServerTLS
     from minipacs.wire.associate import AssociateRQ
+
+_PATIENCE = 3.0
+"""Seconds after which it is decided by what is in force, whatever becomes of the files.
+
+A look at them takes 1.1 s at the most, where somebody writes for as long as that; more where the machine is slow, or
+they change without a pause.
+"""
 
 _CHUNK = 1 << 16  # bytes that are taken at once
 
@@ -51,8 +58,10 @@ class Listener:
         peers: returns the table that is in force now.
         on_end: told of each association at its end.
         watch: returns whoever looks at the wire of a connection; None: nobody does.
-        tls: returns the context by which peers are answered now on the port for TLS; None: there is no such port.
+        tls: by which peers are answered on the port for TLS; None: there is no such port.
         services: what serves more than Verification; None: nothing does.
+        up_to_date: returns whether that table is as its file is now; if not, calls what it is given, in any thread,
+            once it is.
 
     Attributes:
         port: the port for plain DICOM that is really bound, once it listens; None when there is none.
@@ -66,8 +75,9 @@ class Listener:
         peers: Callable[[], PeerTable],
         on_end: Callable[[AssociationRecord], None] = lambda _: None,
         watch: Callable[[Connection], Watch | None] = lambda _: None,
-        tls: Callable[[], ssl.SSLContext] | None = None,
+        tls: ServerTLS | None = None,
         services: Services | None = None,
+        up_to_date: Callable[[Callable[[], object]], bool] = lambda _: True,
     ) -> None:
         self.port: int | None = None
         self.tls_port: int | None = None
@@ -83,6 +93,7 @@ class Listener:
         self._services = services
         if services is not None:
             services.let_call(self._has_room)
+        self._up_to_date = up_to_date
         self._acceptor: Acceptor | None = None
         self.addresses: tuple[str, ...] = ()
         self._connections: dict[Connection, None] = {}  # in the order in which they came
@@ -104,9 +115,9 @@ class Listener:
         tls = self._settings.tls
         if not tls.only:
             self.port = await self._listen(self._settings.port, "--port", lambda: Connection(self))
-        if tls.port is not None and (context := self._tls) is not None:
+        if tls.port is not None and (ours := self._tls) is not None:
             where = "port under [tls]"
-            self.tls_port = await self._listen(tls.port, where, lambda: TLSConnection(self, context()))
+            self.tls_port = await self._listen(tls.port, where, lambda: TLSConnection(self, ours))
         port = self.tls_port if self.port is None else self.port
         assert port is not None, "neither plain DICOM nor TLS"
         return port
@@ -189,6 +200,15 @@ class Listener:
     def in_turn(self, connection: Connection, step: Callable[[], None]) -> None:
         """Run *step* of it, which takes long, in its turn."""
         self._turns.take(connection.address, step)
+
+    def is_up_to_date(self, then: Callable[[], None]) -> bool:
+        """Whether the table in force is as its file is now; if not, *then* is called once it is, or is late."""
+        return _is_done(self._up_to_date, then)
+
+    def is_tls_up_to_date(self, then: Callable[[], None]) -> bool:
+        """The same of the files of TLS."""
+        assert self._tls is not None, "who speaks TLS?"
+        return _is_done(self._tls.is_up_to_date, then)
 
     def decide(self, request: AssociateRQ, address: str, certificate: bytes | None) -> tuple[Admission, Diagnosis]:
         """Admit or reject, with the words for it."""
@@ -301,3 +321,19 @@ class Listener:
     def _log_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         message, error = str(context.get("message")), context.get("exception")
         self._log.log(("loop", message, type(error)), logging.ERROR, message, error)
+
+
+def _is_done(ask: Callable[[Callable[[], object]], bool], then: Callable[[], None]) -> bool:
+    """Whether it is so already; if not, *then* is called, once, in the loop that runs now: when it is, or is late."""
+    loop = asyncio.get_running_loop()
+    steps = [then]
+
+    def go_on() -> None:
+        late.cancel()
+        while steps:
+            steps.pop()()
+
+    if ask(lambda: loop.call_soon_threadsafe(go_on)):
+        return True
+    late = loop.call_later(_PATIENCE, go_on)
+    return False

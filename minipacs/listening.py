@@ -57,6 +57,12 @@ class Listening(Protocol[C_contra]):
     def in_turn(self, connection: C_contra, step: Callable[[], None]) -> None:
         """Run *step* of it, which takes long, in its turn."""
 
+    def is_up_to_date(self, then: Callable[[], None]) -> bool:
+        """Whether the table in force is as its file is now; if not, it is read, and *then* called in the loop."""
+
+    def is_tls_up_to_date(self, then: Callable[[], None]) -> bool:
+        """The same of the files of TLS."""
+
     def decide(self, request: AssociateRQ, address: str, certificate: bytes | None) -> tuple[Admission, Diagnosis]:
         """Admit or reject who calls from that *address* and has shown that *certificate*, in DER."""
 

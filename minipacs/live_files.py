@@ -10,14 +10,15 @@ import queue
 import threading
 from abc import ABC, abstractmethod
 from time import monotonic
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeAlias, TypeVar
 
+from minipacs.control_place import is_same
 from minipacs.errors import FileError
 from minipacs.file_watch import TELLS_CLOSE, Change, FileWatch
 from minipacs.writers import is_open_for_writing, writer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 logger = logging.getLogger("minipacs")
@@ -32,6 +33,7 @@ _PAUSES = {
     Change.GONE: 0.0,
     Change.COMPLETE: 0.0,
     Change.CREATED: 0.05,
+    Change.LOST: 0.0,
     Change.WRITING: _WRITER_PATIENCE,
 }
 
@@ -55,7 +57,23 @@ _RETRY = 1.0
 
 _NOW, _STOP = object(), object()
 
+_LOSS = 60.0
+"""Seconds in which one loss of changes is logged; there may be many where others rename files without a pause."""
+
 V = TypeVar("V")
+
+_Stamp: TypeAlias = tuple[tuple[int, ...] | None, ...]
+
+
+class _Question:
+    """Whether it is decided about what the files hold.
+
+    Args:
+        told: called once it is.
+    """
+
+    def __init__(self, told: Callable[[], object]) -> None:
+        self.told = told
 
 
 class LiveFiles(ABC, Generic[V]):
@@ -82,6 +100,10 @@ class LiveFiles(ABC, Generic[V]):
         self._error = error
         self._confirmation = confirmation
         self._faults: tuple[str, ...] = ()
+        self._decided: _Stamp | None = None  # of the files, when it was decided about what they say
+        self._waiting: list[_Question] = []
+        self._is_resting = True  # nothing is to be decided; a retry may be due all the same
+        self._loss_told = -_LOSS
         self._orders: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._watch = FileWatch(paths, self._orders.put)
         self._thread = threading.Thread(target=self._run, name="minipacs-reload", daemon=True)
@@ -92,6 +114,7 @@ class LiveFiles(ABC, Generic[V]):
             self._watch.start()
         except OSError as error:
             self._lose_watch(error)
+        self._decided = self._stamp()
         seen = self._look()
         if not isinstance(seen, FileError):
             self.current = seen
@@ -113,6 +136,35 @@ class LiveFiles(ABC, Generic[V]):
     def reload(self) -> None:
         """Read the files at once; what they say counts without waiting for it to last. Returns before that is done."""
         self._orders.put(_NOW)
+
+    def is_up_to_date(self, told: Callable[[], object]) -> bool:
+        """Whether it is decided about what the files hold at this moment: it is in force, or was refused.
+
+        No watch is perfect: a mount or a write by another name of the file is told by none. So whoever acts on what is
+        in force looks; that costs a `stat` a file. Where it is not decided, the files are read, by the rules for every
+        change.
+
+        Args:
+            told: called once it is decided, if it is not; in the thread.
+        """
+        if self._decided == self._stamp():
+            return True
+        self._orders.put(_Question(told))
+        return False
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Why what the files say was not taken, a line each; empty when it was."""
+        return self._faults
+
+    def concerns(self, path: str) -> bool:
+        """Whether the file at *path* is one of ours, by that name or another."""
+        return any(is_same(path, str(one)) for one in self._paths)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files."""
+        return tuple(self._paths)
 
     # --- what they are is known to those who derive from us -----------------------------------------------------------
 
@@ -146,22 +198,28 @@ class LiveFiles(ABC, Generic[V]):
         """Wait for changes without ever waking up for nothing; look when they pause, and act when they stay away."""
         due: float | None = None
         seen: V | FileError | None = None
-        stamp: object = None
+        stamp: _Stamp | None = None
         is_whole = is_doubted = has_waited = False
         while True:
-            try:
-                order = self._orders.get(timeout=None if due is None else max(0.0, due - monotonic()))
-            except queue.Empty:
-                order = None
+            order = self._next_order(due)
             if order is _STOP:
+                self._answer()
                 return
-            if isinstance(order, Change):
+            if isinstance(order, _Question):
+                self._waiting.append(order)
+                if self._decided == self._stamp():
+                    self._answer()
+                elif due is None or self._is_resting:
+                    due, seen, is_whole, is_doubted, has_waited = monotonic(), None, False, False, False
+                    self._is_resting = False
+            elif isinstance(order, Change):
                 due, seen = monotonic() + _PAUSES[order], None
                 is_whole, is_doubted, has_waited = order is Change.REPLACED, False, order is Change.WRITING
+                self._is_resting = False
             elif order is _NOW:
                 self._follow()
-                seen = self._look()
-                self._take_up(seen, is_certain=True)
+                stamp, seen = self._stamp(), self._look()
+                self._take_up(seen, stamp, is_certain=True)
                 due, seen = _next_try(seen, due), None
             elif self._follow():  # what happened in the new folder before we watched it was not told to us
                 due, seen = monotonic() + _PAUSES[Change.CREATED], None
@@ -171,8 +229,28 @@ class LiveFiles(ABC, Generic[V]):
                 stamp = self._stamp()
                 due, seen = monotonic() + (_SETTLED_WHOLE if is_whole else _SETTLED), self._look()
             else:
-                is_doubted = not self._take_up(seen, is_doubted, is_whole)
+                assert stamp is not None
+                is_doubted = not self._take_up(seen, stamp, is_doubted, is_whole)
+                self._is_resting = not is_doubted
                 due, seen = monotonic() + self._confirmation if is_doubted else _next_try(seen, None), None
+
+    def _next_order(self, due: float | None) -> object:
+        """Return the next order, or None when *due* has come before one."""
+        try:
+            order = self._orders.get(timeout=None if due is None else max(0.0, due - monotonic()))
+        except queue.Empty:
+            return None
+        if order is Change.LOST and monotonic() >= self._loss_told + _LOSS:
+            self._loss_told = monotonic()
+            files = " and ".join(map(str, self._paths))
+            logger.warning("more happened beside %s than the system tells: what they say is read again", files)
+        return order
+
+    def _answer(self) -> None:
+        """Tell those who asked that it is decided."""
+        waiting, self._waiting = self._waiting, []
+        for question in waiting:
+            question.told()
 
     def _follow(self) -> bool:
         """Watch where the files are now; whether that is another folder than before."""
@@ -187,7 +265,7 @@ class LiveFiles(ABC, Generic[V]):
         self.watch_error = error
         logger.warning("changes of %s are not seen (%s): reload by SIGHUP", " and ".join(map(str, self._paths)), error)
 
-    def _stamp(self) -> tuple[tuple[int, ...] | None, ...]:
+    def _stamp(self) -> _Stamp:
         return tuple(map(_stamp_of, self._paths))
 
     def _look(self) -> V | FileError:
@@ -206,11 +284,12 @@ class LiveFiles(ABC, Generic[V]):
             return self._error([rule], is_passing=True)
         return seen
 
-    def _take_up(self, seen: V | FileError, is_certain: bool, is_whole: bool = False) -> bool:
+    def _take_up(self, seen: V | FileError, stamp: _Stamp, is_certain: bool, is_whole: bool = False) -> bool:
         """Act on what was seen; False when that is doubtful and has to last first.
 
         Args:
             seen: what the files say, or why they say nothing.
+            stamp: theirs, from before they were read.
             is_certain: a fault counts, a file that is gone, and what is doubtful.
             is_whole: what is doubtful counts.
         """
@@ -220,10 +299,12 @@ class LiveFiles(ABC, Generic[V]):
             if seen.faults != self._faults:
                 self._faults = seen.faults
                 self._refused(seen.faults)
-            return True
-        if self._is_doubtful(seen) and not (is_whole or is_certain):
+        elif self._is_doubtful(seen) and not (is_whole or is_certain):
             return False
-        self._exchange(seen)
+        else:
+            self._exchange(seen)
+        self._decided = stamp
+        self._answer()
         return True
 
     def _exchange(self, seen: V) -> None:
@@ -241,9 +322,12 @@ def _next_try(seen: object, due: float | None) -> float | None:
 
 
 def _stamp_of(path: Path) -> tuple[int, ...] | None:
-    """What cannot stay the same when somebody writes to the file or puts another in its place."""
+    """What cannot stay the same when somebody writes to the file or puts another in its place.
+
+    The last change of its inode is told by no clock that its writer sets, as the last change of its content is.
+    """
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

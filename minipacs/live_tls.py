@@ -15,12 +15,12 @@ from minipacs.errors import SettingsError
 from minipacs.live_files import LiveFiles
 from minipacs.node_status import ReloadResult, TLSStatus
 from minipacs.timestamp import rfc3339
-from minipacs.tls import server_context
-from minipacs.toml_file import read_bytes
+from minipacs.tls import check_key, client_context, read_files, server_context
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from minipacs.settings import TLS
 
@@ -39,11 +39,13 @@ class Credentials:
         context: by which peers are answered.
         certificate: ours, in DER.
         digest: SHA-256 of all files.
+        content: of each.
     """
 
     context: ssl.SSLContext = field(compare=False)
     certificate: bytes
     digest: bytes
+    content: Mapping[Path, bytes] = field(compare=False, repr=False)
 
     def __str__(self) -> str:
         """Return which certificate it is, and until when it is valid."""
@@ -110,6 +112,14 @@ class LiveTLS(LiveFiles[Credentials]):
         """Return the context by which peers are answered now."""
         return self.current.context
 
+    def new_context(self) -> ssl.SSLContext:
+        """Return one like it, that has no session to resume."""
+        return server_context(self._tls, self.current.content)
+
+    def client_context(self) -> ssl.SSLContext:
+        """Return one by which peers are called now, made of what is in force: the files may just be exchanged."""
+        return client_context(self._tls, self.current.content)
+
     @property
     def status(self) -> TLSStatus:
         """What is in force, and what came of the last look at the files."""
@@ -124,14 +134,11 @@ class LiveTLS(LiveFiles[Credentials]):
         )
 
     def _read(self) -> Credentials:
-        digest = self._digest()
-        context = server_context(self._tls)
-        certificate = of_pem(read_bytes(self._certificate, SettingsError))
-        return Credentials(context, certificate, digest)
-
-    def _digest(self) -> bytes:
-        digests = (sha256(read_bytes(path, SettingsError)).digest() for path in self._paths)
-        return sha256(b"".join(digests)).digest()
+        content = read_files(self._tls)
+        check_key(self._tls)
+        context = server_context(self._tls, content)
+        digest = sha256(b"".join(sha256(content[path]).digest() for path in self._paths)).digest()
+        return Credentials(context, of_pem(content[self._certificate]), digest, content)
 
     def _begun(self, faults: tuple[str, ...]) -> None:
         """Whoever starts us tells."""

@@ -1,4 +1,7 @@
-"""Files that are written together: all of them or none, each whole, and a key readable by nobody else at any time."""
+"""Files that are written together: all of them or none, each whole, and a key readable by nobody else at any time.
+
+And a lock, so that of two who edit one file the second begins with what the first has left.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import os
 import secrets
 import stat
 from contextlib import contextmanager, suppress
-from fcntl import LOCK_EX, flock
+from fcntl import LOCK_EX, LOCK_NB, flock
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -16,6 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PRIVATE, _PUBLIC, _FOLDER = 0o600, 0o644, 0o700
+
+LOCK_PATIENCE = 10.0
+"""Seconds for which the lock of another is waited for."""
+
+_PAUSE = 0.01  # seconds between two looks at it
 
 
 class NewFile(Struct, frozen=True):
@@ -34,6 +43,10 @@ class NewFile(Struct, frozen=True):
     replaces: bool = False
 
 
+class LockedError(Exception):
+    """Another edits the file, and does not come to an end: says which lock that is."""
+
+
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Make *folder*, for its owner alone, if it is not there; whoever else asks the same waits until we are done.
@@ -42,16 +55,86 @@ def alone_in(folder: Path) -> Iterator[None]:
 
     Raises:
         OSError: it cannot be made, or is none.
+        LockedError: another has it for too long.
     """
-    is_ours = not folder.exists()
-    folder.mkdir(_FOLDER, parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        flock(descriptor, LOCK_EX)
+    with _made(folder, _FOLDER), locked(folder / "files"):
         yield
-        os.fsync(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def alone_at(path: Path) -> Iterator[Path]:
+    """Keep every other of our writers from the file at *path*, from reading it to putting another in its place.
+
+    Its folder is made if it is not there, and taken away again where it was made for nothing.
+
+    Returns:
+        Where the file is: a link stays a link.
+
+    Raises:
+        OSError: its folder cannot be made, or not be written to.
+        LockedError: another has it for too long.
+    """
+    place = path.resolve()
+    with _made(place.parent), locked(place):
+        yield place
+
+
+@contextmanager
+def locked(place: Path, within: float = LOCK_PATIENCE) -> Iterator[None]:
+    """Hold the lock of *place*: a file beside it, which is taken away again; a stale one is no obstacle.
+
+    Args:
+        place: what is to be locked, which need not be there.
+        within: seconds to wait for it.
+
+    Raises:
+        OSError: there can be no lock.
+        LockedError: another has it for longer than that.
+    """
+    lock = place.with_name(f".{place.name}.lock")
+    descriptor = _take(lock, monotonic() + within)
+    if descriptor is None:
+        raise LockedError(f"another command edits it for longer than {within:g} s: it holds {lock}")
+    try:
+        yield
     finally:
+        with suppress(OSError):  # while we hold it, so that it is no other's
+            lock.unlink()
         os.close(descriptor)
+
+
+def _take(lock: Path, deadline: float) -> int | None:
+    """Return the descriptor of the lock, once it is ours; None when it is too late."""
+    while True:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _PUBLIC)
+        try:
+            with suppress(BlockingIOError):
+                flock(descriptor, LOCK_EX | LOCK_NB)
+                if os.path.samestat(os.fstat(descriptor), lock.lstat()):
+                    return descriptor
+        except FileNotFoundError:  # who had it has taken it away meanwhile
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        if monotonic() >= deadline:
+            return None
+        sleep(_PAUSE)
+
+
+@contextmanager
+def _made(folder: Path, mode: int = 0o777) -> Iterator[None]:
+    is_ours = not folder.exists()
+    folder.mkdir(mode, parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
         if is_ours:
             with suppress(OSError):  # it is not empty when all went well
                 folder.rmdir()

@@ -44,41 +44,16 @@ def peers_of(orthanc: Orthanc, ae_title: str, *, with_modalities: bool) -> list[
     return found
 
 
-class Choice:
-    """Who of those that were found is to be added to our table.
+def why_not_to_add(table: PeerTable, peer: Peer, option: str = "") -> str:
+    """Return who stands in the way of a peer in our table, and how to change that; empty: nobody.
 
     Args:
         table: ours.
+        peer: who is to be added.
         option: that names the table to other commands, after a space; empty for the usual one.
-
-    Attributes:
-        peers: who is to be added, all at once.
     """
-
-    def __init__(self, table: PeerTable, option: str = "") -> None:
-        self._by_name = dict(table)
-        self._by_title = {peer.ae_title: peer for peer in table.values()}
-        self._option = option
-        self.peers: list[Peer] = []
-
-    def known(self, peer: Peer) -> Peer | None:
-        """Return the peer of the table that is the same; None where there is none."""
-        known = self._by_title.get(peer.ae_title)
-        return known if known is not None and (known.host, known.port) == (peer.host, peer.port) else None
-
-    def why_not(self, peer: Peer) -> str:
-        """Return who stands in the way of a peer, and how to change that; empty: nobody, and it is chosen."""
-        title, name = self._by_title.get(peer.ae_title), self._by_name.get(peer.name)
-        why_not = _why_not(peer, title, name, self._option)
-        if not why_not:
-            self.peers.append(peer)
-            self._by_name[peer.name] = self._by_title[peer.ae_title] = peer
-        return why_not
-
-
-def _why_not(peer: Peer, known: Peer | None, namesake: Peer | None, option: str) -> str:
-    """Return how *known*, who has the title, or *namesake*, who has the name, stands in the way."""
-    if known is None and namesake is None:
+    known = table.with_ae_title(peer.ae_title)
+    if known is None and peer.name not in table:
         return ""
     command = " ".join(map(shlex.quote, ["minipacs", "peers", "add", peer.name, str(peer)])) + option
     if known is not None:
@@ -86,7 +61,7 @@ def _why_not(peer: Peer, known: Peer | None, namesake: Peer | None, option: str)
         remove = f"minipacs peers remove {known.name}{option}"
         return f"{known.name} is {known}, not {peer}; to change that: {remove} && {command}"
     other = command.replace(f" {peer.name} ", " NAME ", 1)
-    return f"{peer.name} is {namesake}, not {peer}; under another name: {other}"
+    return f"{peer.name} is {table[peer.name]}, not {peer}; under another name: {other}"
 
 
 def _peer(name: str, entry: Modality, is_here: bool) -> Peer:

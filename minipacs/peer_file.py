@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,34 +13,70 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from minipacs.errors import PeerTableError
+from minipacs.new_files import LockedError, alone_at
 from minipacs.peers import Peer, PeerTable
 from minipacs.rules import network_text
 from minipacs.toml_file import check_size, is_there, read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 _BOM = "\ufeff"
 
 
-def add_peer(path: Path, peer: Peer) -> None:
-    """Add *peer* at the end of the file at *path*, which is made if it is not there; raises as add_peers()."""
-    add_peers(path, [peer])
+class GrowingTable(PeerTable):
+    """The table in a file, and what is to be added to it.
+
+    Attributes:
+        added: the peers that are to be added.
+    """
+
+    def __init__(self, table: PeerTable) -> None:
+        super().__init__(table.values())
+        self.added: list[Peer] = []
+
+    def add(self, peer: Peer) -> None:
+        """Add *peer*.
+
+        Raises:
+            ValueError: it has the name or the AE title of another.
+        """
+        self._add(peer)
+        self.added.append(peer)
 
 
-def add_peers(path: Path, peers: Sequence[Peer]) -> None:
-    """Add *peers*, in one edit, at the end of the file at *path*, which is made if it is not there.
+@contextmanager
+def growing(path: Path) -> Iterator[GrowingTable]:
+    """Add peers at the end of the file at *path*, which is made if it is not there: all at once, behind the block.
+
+    No other writer of ours edits the file meanwhile.
+
+    Returns:
+        The table as it is, to which they are added.
 
     Raises:
         PeerTableError: the file is not valid, or would not be with them, or cannot be written; it stays as it is.
     """
-    text, table = _read(path) if is_there(path) else ("", PeerTable())
-    try:
-        wanted = PeerTable([*table.values(), *peers])
-    except ValueError as error:
-        raise PeerTableError([f"{path}: {error}"]) from None
-    _write(path, _edited(path, text, partial(_with, peers), wanted))
+    with _alone_at(path) as place:
+        text, there = _read(path) if is_there(path) else ("", PeerTable())
+        table = GrowingTable(there)
+        yield table
+        if table.added:
+            _replace(place, _edited(path, text, partial(_with, table.added), table))
+
+
+def add_peer(path: Path, peer: Peer) -> None:
+    """Add *peer* at the end of the file at *path*, which is made if it is not there.
+
+    Raises:
+        PeerTableError: the file is not valid, or would not be with that peer, or cannot be written; it stays as it is.
+    """
+    with growing(path) as table:
+        try:
+            table.add(peer)
+        except ValueError as error:
+            raise PeerTableError([f"{path}: {error}"]) from None
 
 
 def remove_peer(path: Path, name: str) -> None:
@@ -50,10 +86,26 @@ def remove_peer(path: Path, name: str) -> None:
         PeerTableError: the file is not valid, or cannot be written; it stays as it is.
         KeyError: there is no such peer.
     """
-    text, table = _read(path)
-    gone = table[name]
-    wanted = PeerTable(peer for peer in table.values() if peer is not gone)
-    _write(path, _edited(path, text, partial(_without, name), wanted))
+    read_bytes(path, PeerTableError)  # where it is not there, there is nothing to lock
+    with _alone_at(path) as place:
+        text, table = _read(path)
+        gone = table[name]
+        wanted = PeerTable(peer for peer in table.values() if peer is not gone)
+        _replace(place, _edited(path, text, partial(_without, name), wanted))
+
+
+@contextmanager
+def _alone_at(path: Path) -> Iterator[Path]:
+    """Keep other writers of ours from the file, and say of it what keeps us from it."""
+    if is_there(path):
+        read_bytes(path, PeerTableError)  # that we may not read it tells more than that we may not lock it
+    try:
+        with alone_at(path) as place:
+            yield place
+    except LockedError as error:
+        raise PeerTableError([f"{path}: file: must be edited by one command at a time, and {error}"]) from None
+    except OSError as fault:
+        raise PeerTableError([f'{path}: file: must be writable, not "{fault.strerror}"']) from None
 
 
 def _read(path: Path) -> tuple[str, PeerTable]:
@@ -120,17 +172,8 @@ def _without(name: str, text: str) -> str:
     return "\n".join(lines[:first] + (lines[end:] or [""]))
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Put *data* in the place of the file in one step, so that no reader ever sees half of it."""
-    try:
-        place = path.resolve()  # a link stays a link
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _replace(place, data)
-    except OSError as fault:
-        raise PeerTableError([f'{path}: file: must be writable, not "{fault.strerror}"']) from None
-
-
 def _replace(place: Path, data: bytes) -> None:
+    """Put *data* in the place of the file in one step, so that no reader ever sees half of it."""
     descriptor, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
     try:
         with open(descriptor, "wb") as file:

@@ -117,13 +117,16 @@ class PeerTable(Mapping[str, Peer]):
         self._by_name: dict[str, Peer] = {}
         self._by_ae_title: dict[str, Peer] = {}
         for peer in peers:
-            if peer.name in self._by_name:
-                raise ValueError(f"peers.{peer.name}: must be a name of its own, not one that is in the table")
-            other = self._by_ae_title.get(peer.ae_title)
-            if other is not None:
-                raise ValueError(f'peers.{peer.name}.ae_title: {_unlike(other.name)}, not "{peer.ae_title}"')
-            self._by_name[peer.name] = peer
-            self._by_ae_title[peer.ae_title] = peer
+            self._add(peer)
+
+    def _add(self, peer: Peer) -> None:
+        if peer.name in self._by_name:
+            raise ValueError(f"peers.{peer.name}: must be a name of its own, not one that is in the table")
+        other = self._by_ae_title.get(peer.ae_title)
+        if other is not None:
+            raise ValueError(f'peers.{peer.name}.ae_title: {_unlike(other.name)}, not "{peer.ae_title}"')
+        self._by_name[peer.name] = peer
+        self._by_ae_title[peer.ae_title] = peer
 
     def __getitem__(self, name: str) -> Peer:
         """Return the peer of that name."""

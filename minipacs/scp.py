@@ -151,9 +151,11 @@ class VerificationSCP:
             listens.set()
 
     async def _serve(self, listens: threading.Event) -> None:
+        from minipacs.tls import FixedTLS  # which imports ssl
+
         self._stop_asked = asyncio.Event()
         context = self._tls
-        tls = None if context is None else lambda: context
+        tls = None if context is None else FixedTLS(context)
         self._listener = Listener(self._settings, lambda: self._peers, self._keep, tls=tls, services=self._services)
         self.port = await self._listener.start()
         self._loop = asyncio.get_running_loop()

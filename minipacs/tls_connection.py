@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from minipacs.association_record import AssociationOutcome
 from minipacs.connection import Connection
 from minipacs.diagnosis import diagnose, elsewhere
+from minipacs.errors import SettingsError
 from minipacs.escape import escape, hex_dump
 from minipacs.recognition import protocol_of
 from minipacs.tcp import acknowledge_at_once
@@ -21,6 +22,7 @@ from minipacs.wire.pdu import PDU_CLASSES
 
 if TYPE_CHECKING:
     from minipacs.listening import Listening
+    from minipacs.tls import ServerTLS
 
 _CHUNK = 1 << 16
 
@@ -37,13 +39,14 @@ class TLSConnection(Connection):
 
     Args:
         listening: whoever listens.
-        context: our certificate, and those that we trust.
+        ours: our certificate, and those that we trust.
     """
 
-    def __init__(self, listening: Listening[Connection], context: ssl.SSLContext) -> None:
+    def __init__(self, listening: Listening[Connection], ours: ServerTLS) -> None:
         super().__init__(listening)
-        self._context = context
+        self._ours = ours
         self._first_record: bytearray | None = bytearray()  # what came of it; None once OpenSSL has it
+        self._hello: bytes | None = b""  # what came before we have answered
         self._is_open = False
         self._has_failed = False
 
@@ -77,6 +80,8 @@ class TLSConnection(Connection):
 
     def eof_received(self) -> bool | None:
         """The peer sends no more, which it need not have told by close_notify; the transport closes after this."""
+        if self._has_failed:
+            return None
         if self._is_open:
             return super().eof_received()
         self._tell(AssociationOutcome.CLOSED, "tls-inbound.closed")
@@ -92,23 +97,33 @@ class TLSConnection(Connection):
 
     def _begin(self) -> None:
         """Begin with TLS, not before there is a record to read: OpenSSL takes 50 kB for each handshake."""
+        if self.listening.is_tls_up_to_date(self._shake_hands):
+            self._shake_hands()
+
+    def _shake_hands(self) -> None:
         if self._network.is_closing() or self._first_record is None:
             return
         first_record, self._first_record = bytes(self._first_record), None
-        self._incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = self._context.wrap_bio(self._incoming, outgoing, server_side=True)
-        self._ciphered.begin(self._tls, outgoing)
+        self._wrap(self._ours.context())
         self.listening.holds(self, 0)
         self.listening.secures(self)
         self._network.resume_reading()
         self._go_on_with(first_record)
+
+    def _wrap(self, context: ssl.SSLContext) -> None:
+        self._incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, outgoing, server_side=True)
+        self._ciphered.begin(self._tls, outgoing)
 
     def _go_on_with(self, data: bytes) -> None:
         """Decipher what came, and hand on what was said."""
         try:
             plain, is_at_end = self._decipher(data)
         except ssl.SSLError as error:
-            self._fail(AssociationOutcome.INVALID, of_caller(error), words_of(error))
+            self._fail(AssociationOutcome.INVALID, of_caller(error, is_agreed=self._hello is None), words_of(error))
+            return
+        except SettingsError as error:  # nothing is left to make a context with
+            self._fail(AssociationOutcome.CLOSED, "tls-inbound.other", str(error))
             return
         self._ciphered.flush()
         if plain:
@@ -122,7 +137,7 @@ class TLSConnection(Connection):
         plain = bytearray()
         try:
             if not self._is_open:
-                self._tls.do_handshake()
+                self._go_on_shaking_hands(data)
                 self._is_open = True
                 self.certificate = self._tls.getpeercert(binary_form=True)
                 self._alarm.set(self._loop.time() + self._timeouts.request)
@@ -134,6 +149,25 @@ class TLSConnection(Connection):
             pass
         return bytes(plain), True
 
+    def _go_on_shaking_hands(self, data: bytes) -> None:
+        """Go on, and resume no session: whoever calls is judged by the files and the clock of now.
+
+        OpenSSL keeps the sessions of TLS 1.2 with their context, and Python has no word that forbids it. So the same
+        ClientHello is answered by another context, which has none; nothing of the first answer has been sent.
+        """
+        if self._hello is not None:
+            self._hello += data
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            if self._hello is None or not self._tls.session_reused:
+                self._hello = None if self._ciphered.has_more_to_send else self._hello
+                raise
+            hello, self._hello = self._hello, None
+            self._wrap(self._ours.new_context())
+            self._incoming.write(hello)
+            self._tls.do_handshake()
+
     def _refuse(self, first_bytes: bytes) -> None:
         protocol = protocol_of(first_bytes)
         code = "tls-inbound.plain" if first_bytes[0] in PDU_CLASSES else f"inbound.{protocol}"
@@ -144,8 +178,7 @@ class TLSConnection(Connection):
         """Send the alert, and give the peer a moment to close: a reset would take the alert away from it."""
         self._has_failed = True
         self._tell(outcome, code, detail)
-        self._ciphered.flush()
-        self._network.write_eof()
+        self._ciphered.end()
         self._alarm.set(self._loop.time() + self._timeouts.close)
 
     def _tell(self, outcome: AssociationOutcome, code: str, detail: str = "") -> None:
@@ -176,23 +209,36 @@ class _CipheredTransport(asyncio.Transport):
         super().__init__()
         self._network = network
         self._tls: ssl.SSLObject | None = None
+        self._is_ended = False
 
     def begin(self, tls: ssl.SSLObject, outgoing: ssl.MemoryBIO) -> None:
         self._tls = tls
         self._outgoing = outgoing
 
+    @property
+    def has_more_to_send(self) -> bool:
+        return self._outgoing.pending > 0
+
     def flush(self) -> None:
-        if self._tls is not None:
+        if self._tls is not None and not self._is_ended:
             self._network.write(self._outgoing.read())
 
+    def end(self) -> None:
+        """Say no more than what is said: whatever OpenSSL may have to say later goes nowhere."""
+        if not self._is_ended:
+            self.flush()
+            self._is_ended = True
+            with suppress(OSError):  # the peer has reset the connection
+                self._network.write_eof()
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._tls is not None:
+        if self._tls is not None and not self._is_ended:
             with suppress(ssl.SSLError):  # once it has failed, nothing can be said any more
                 self._tls.write(data)
             self.flush()
 
     def close(self) -> None:
-        if self._tls is not None and not self._network.is_closing():
+        if self._tls is not None and not self._is_ended and not self._network.is_closing():
             with suppress(ssl.SSLError):  # close_notify; that of the peer is not waited for, and nor is its handshake
                 self._tls.unwrap()
             self.flush()

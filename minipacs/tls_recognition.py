@@ -75,14 +75,20 @@ def _of_call(error: OSError, is_agreed: bool) -> str:
     # Before TLS 1.3 there is no alert for it of its own (RFC 5246 §7.4.6).
     if alert == "CERTIFICATE_REQUIRED" or (alert == "HANDSHAKE_FAILURE" and is_agreed):
         return "tls.certificate-required"
-    return f"tls.{_of_either(error)}"
+    return f"tls.{_of_either(error, is_agreed)}"
 
 
-def of_caller(error: OSError) -> str:
-    """Return the code of the row for the TLS handshake that a peer asked for, or for what came after it."""
+def of_caller(error: OSError, *, is_agreed: bool) -> str:
+    """Return the code of the row for the TLS handshake that a peer asked for, or for what came after it.
+
+    Args:
+        error: what `ssl` raised.
+        is_agreed: whether its ClientHello was answered.
+    """
     if _reason(error) == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return "tls-inbound.no-certificate"
-    return f"tls-inbound.{_of_either(error)}"
+    name = _of_either(error, is_agreed)
+    return f"tls-inbound.{'other' if is_agreed and name == 'closed' else name}"  # an end is told by no exception here
 
 
 def words_of(error: OSError) -> str:
@@ -93,11 +99,12 @@ def words_of(error: OSError) -> str:
     return said.rstrip(".") or error.strerror or str(error)
 
 
-def _of_either(error: OSError) -> str:
+def _of_either(error: OSError, is_agreed: bool) -> str:
     verify_code = getattr(error, "verify_code", None)
     if verify_code is not None:
         return _VERIFY_CODES.get(verify_code, "their-certificate-refused")
-    return _ALERTS.get(_alert(error)) or _REASONS.get(_reason(error), "other")
+    name = _ALERTS.get(_alert(error)) or _REASONS.get(_reason(error), "other")
+    return "other" if is_agreed and name == "plain" else name  # TLS was spoken; now a record of it is broken
 
 
 def _reason(error: OSError) -> str:

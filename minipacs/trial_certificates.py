@@ -13,7 +13,7 @@ from minipacs.certificate import fingerprint
 from minipacs.errors import CertificateError
 from minipacs.escape import escape
 from minipacs.key_privacy import check_privacy
-from minipacs.new_files import NewFile, alone_in, write_all
+from minipacs.new_files import LockedError, NewFile, alone_in, write_all
 from minipacs.toml_file import is_there, read_bytes
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ def make_certificates(
                 held.append(workshop.certificate(name, tuple(names), tuple(new.get(name, ())) or LOOPBACK))
             write_all(workshop.files)
             return tuple(held)
+    except LockedError as error:
+        raise CertificateError([f"{folder}: folder: must be edited by one command at a time, and {error}"]) from None
     except OSError as fault:
         place = fault.filename or folder
         raise CertificateError([f'{place}: file: must be writable, not "{fault.strerror}"']) from None

@@ -57,16 +57,17 @@ ARROWS = {
     ),
     "cli.formats": "",
     "cli.get": "cli.calls cli.retrieving services.caller services.retrieve_scu settings",
-    "cli.init": "cli cli.options",
+    "cli.in_force": "cli control_client control_place errors",
+    "cli.init": "cli.in_force cli.options new_files",
     "cli.interrupt": "",
     "cli.move": "cli.calls cli.options cli.retrieving rules services.caller services.retrieve_scu settings",
     "cli.options": "cli escape peers rules schema settings",
     "cli.orthanc": (
-        "cli cli.options cli.orthanc_options cli.targets errors escape orthanc orthanc_peers orthanc_report "
+        "cli cli.in_force cli.options cli.orthanc_options errors escape orthanc orthanc_peers orthanc_report "
         "peer_file peers registered_leg registration settings"
     ),
     "cli.orthanc_options": "cli.options errors orthanc rules",
-    "cli.peers": "cli cli.options peer_file peers report rules settings",
+    "cli.peers": "cli cli.in_force cli.options peer_file peers report rules settings",
     "cli.progress": "",
     "cli.retrieving": (
         "cli cli.calls cli.interrupt cli.progress services.keys services.retrieve_report services.retrieve_scu "
@@ -78,7 +79,7 @@ ARROWS = {
     ),
     "cli.serve": (
         "__init__ certificate cli.options connection control_server descriptors flood_log listener listening "
-        "live_tls log node_status peers reload rules services.node_services settings timestamp toml_file "
+        "live_tls log node_status peers process reload rules services.node_services settings timestamp toml_file "
         "tracing.log"
     ),
     "cli.status": "cli cli.options control_client errors node_status settings status_report",
@@ -92,7 +93,7 @@ ARROWS = {
         "settings"
     ),
     "cli.targets": "cli.options peers settings tls toml_file",
-    "cli.tls": "cli cli.targets escape peers rules schema settings tls_guide trial_certificates",
+    "cli.tls": "cli.in_force cli.targets escape peers rules schema settings tls_guide trial_certificates",
     "connection": (
         "admission alarm answering association_record diagnosis ending handover listening relay tcp "
         "wire.associate wire.association wire.state_table"
@@ -100,7 +101,7 @@ ARROWS = {
     "control_client": "association_record control_place errors node_status",
     "control_place": "errors",
     "control_server": "accepting association_record control_place control_socket errors node_status",
-    "control_socket": "errors",
+    "control_socket": "control_place errors",
     "crowd": "settings",
     "descriptors": "diagnosis",
     "diagnosis": (
@@ -130,12 +131,12 @@ ARROWS = {
     "leg_report": "echo_result leg report roundtrip",
     "listener": (
         "accepting addresses admission admission_words association_log association_record connection crowd "
-        "descriptors diagnosis errors handover listening node_status peers ports settings shortfall tally "
+        "descriptors diagnosis errors handover listening node_status peers ports settings shortfall tally tls "
         "tls_connection turns wire.associate"
     ),
     "listening": "admission association_record diagnosis handover settings wire.associate wire.association",
-    "live_files": "errors file_watch writers",
-    "live_tls": "certificate errors live_files node_status settings timestamp tls toml_file",
+    "live_files": "control_place errors file_watch writers",
+    "live_tls": "certificate errors live_files node_status settings timestamp tls",
     "log": "escape flood_log outlet timestamp",
     "names": "escape wire.associate wire.pdu",
     "new_files": "",
@@ -145,10 +146,11 @@ ARROWS = {
     "orthanc_report": "diagnosis escape orthanc registration",
     "outbound_legs": "bounded diagnosis echo_result leg peers scu verdict",
     "outlet": "",
-    "peer_file": "errors peers rules toml_file",
+    "peer_file": "errors new_files peers rules toml_file",
     "peers": "ae_title diagnosis errors escape rules schema toml_file",
     "port_look": "certificate escape wire.pdu",
     "ports": "errors",
+    "process": "",
     "reach": "certificate echo_result peers port_look recognition requestor tls_recognition",
     "recognition": "echo_result escape wire.associate wire.indications wire.messages wire.pdu",
     "registered_leg": "addresses diagnosis errors escape leg orthanc peers registration verdict",
@@ -168,7 +170,7 @@ ARROWS = {
     ),
     "rules": "ae_title certificate escape names schema wire.items wire.verification",
     "schema": "",
-    "scp": "ae_title association_record handover listener peers rules settings",
+    "scp": "ae_title association_record handover listener peers rules settings tls",
     "scu": "ae_title call echo_callbacks echo_result peers settings tls wire.framing wire.items wire.verification",
     "services": "",
     "services.attributes": "",
@@ -185,7 +187,7 @@ ARROWS = {
     "services.computed": "",
     "services.content": "services.bounded_reading services.sop_classes",
     "services.counting": "handover",
-    "services.destination": "certificate escape peers",
+    "services.destination": "certificate errors escape peers",
     "services.drawing": "",
     "services.durable": "",
     "services.elements": "services.sop_classes",
@@ -283,7 +285,7 @@ ARROWS = {
     "timestamp": "",
     "tls": "errors key_privacy settings toml_file",
     "tls_connection": (
-        "association_record connection diagnosis escape listening recognition tcp tls_recognition wire.pdu"
+        "association_record connection diagnosis errors escape listening recognition tcp tls tls_recognition wire.pdu"
     ),
     "tls_guide": "peers settings trial_certificates",
     "tls_recognition": "echo_result recognition",
@@ -322,7 +324,7 @@ ARROWS = {
     "wire.verification": "__init__ errors wire.associate wire.dimse wire.framing wire.items wire.pdu",
     "writers": "",
     "__init__": "association_record echo_callbacks echo_result errors peers scp scu side_by_side",
-    "__main__": "cli",
+    "__main__": "cli process",
 }
 
 # What `import minipacs` and `minipacs echo` do without: some take longer to import than an echo takes.
@@ -351,6 +353,7 @@ DOORS = {
         "cli.find",
         "cli.formats",
         "cli.get",
+        "cli.in_force",
         "cli.init",
         "cli.move",
         "cli.options",

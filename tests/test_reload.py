@@ -922,7 +922,7 @@ def test_an_empty_table_admits_nobody(save: Callable[[Path, str], object], text:
 def _blind(monkeypatch: pytest.MonkeyPatch) -> None:
     """The system lets nobody watch folders."""
 
-    def refuse() -> None:
+    def refuse(**_: object) -> None:
         raise OSError(24, "inotify instance limit reached")
 
     monkeypatch.setattr(file_watch, "Observer", refuse)

@@ -145,6 +145,10 @@ WORDS = {
         'if that is its certificate, under [peers.echoscu]: certificate = "FINGERPRINT"; else somebody else calls by '
         "its title: see what runs at 127.0.0.1",
     ),
+    "admission.certificate-expired": (
+        "ECHOSCU calls from 127.0.0.1 with a certificate that is not valid any more: DETAIL",
+        "on the peer: renew its certificate; if it is still valid, set the clock of this machine",
+    ),
     "admission.no-certificate": (
         "ECHOSCU calls from 127.0.0.1 without a certificate, and peer echoscu is tied to one",
         "on the peer: call by TLS on port PORT, and show its certificate; or here: take certificate out of "

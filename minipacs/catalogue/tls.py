@@ -208,6 +208,12 @@ WE_ARE_CALLED = (
         "its title: see what runs at {address}",
     ),
     Row(
+        "admission.certificate-expired",
+        "we reject 1/1/3: a known peer, whose certificate has expired meanwhile",
+        "{calling} calls from {address} with a certificate that is not valid any more: {detail}",
+        "on the peer: renew its certificate; if it is still valid, set the clock of this machine",
+    ),
+    Row(
         "admission.no-certificate",
         "we reject 1/1/3: a peer that is tied to its certificate, and shows none",
         "{calling} calls from {address} without a certificate, and peer {name} is tied to one",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from importlib.resources import files
 from pathlib import Path
 
 import click
 
-from minipacs.cli import OK
+from minipacs.cli.in_force import no_wait_option, wait_until_in_force
 from minipacs.cli.options import Refused
 
 _FILES = ("minipacs.toml", "peers.toml")
@@ -15,19 +16,28 @@ _FILES = ("minipacs.toml", "peers.toml")
 
 @click.command(epilog="Example: minipacs init && minipacs serve")
 @click.argument("folder", default="conf", type=click.Path(path_type=Path))
-def command(folder: Path) -> int:
+@no_wait_option
+def command(folder: Path, no_wait: bool) -> int:
     """Write minipacs.toml and peers.toml, with every default and a comment on it, into FOLDER (conf)."""
-    there = [str(folder / name) for name in _FILES if (folder / name).exists()]
+    from minipacs.new_files import LockedError, NewFile, alone_at, write_all
+
+    there = [str(folder / name) for name in _FILES if os.path.lexists(folder / name)]
     if there:
         raise Refused(f"{' and '.join(there)}: there already; nothing was written")
+    try:
+        with alone_at(folder / "peers.toml"):
+            write_all([NewFile(folder / name, _shipped(name)) for name in _FILES])
+    except FileExistsError as error:  # since we looked
+        raise Refused(f"{error.filename or folder}: there already; nothing was written") from None
+    except LockedError as error:
+        raise Refused(f"cannot write {folder / 'peers.toml'}: {error}") from None
+    except OSError as error:
+        names = [str(folder / name) for name in _FILES]
+        place = error.filename if error.filename in names else names[0]
+        raise Refused(f"cannot write {place}: {error.strerror}") from None
     for name in _FILES:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(_shipped(name))
-        except OSError as error:
-            raise Refused(f"cannot write {folder / name}: {error.strerror}") from None
         click.echo(f"wrote {folder / name}")
-    return OK
+    return wait_until_in_force([folder / "peers.toml"], no_wait=no_wait)
 
 
 def _shipped(name: str) -> bytes:

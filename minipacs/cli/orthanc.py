@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from minipacs.cli import FAILED, OK
+from minipacs.cli.in_force import no_wait_option, wait_until_in_force
 from minipacs.cli.options import Refused, with_settings
 from minipacs.cli.orthanc_options import DEFAULT_URL, orthanc_at, our_address_option, symbolic_name_option, url_option
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from minipacs.orthanc import Orthanc
-    from minipacs.orthanc_peers import Choice
+    from minipacs.peer_file import GrowingTable
     from minipacs.peers import Peer
     from minipacs.registration import Wanted
     from minipacs.settings import Settings
@@ -185,34 +186,35 @@ Examples:
 )
 @url_option(default=DEFAULT_URL)
 @click.option("--modalities", "with_modalities", is_flag=True, help="Whom it knows, too.")
+@no_wait_option
 @with_settings
-def import_(url: str, with_modalities: bool, settings: Settings) -> int:
+def import_(url: str, with_modalities: bool, no_wait: bool, settings: Settings) -> int:
     """Add Orthanc to our peer table, with the AE title and port that it tells."""
     orthanc = orthanc_at(url)
     with _asking():
         from minipacs.orthanc_peers import peers_of
 
         found = peers_of(orthanc, settings.ae_title, with_modalities=with_modalities)
-    from minipacs.cli.targets import table_of
-    from minipacs.orthanc_peers import Choice
-    from minipacs.peer_file import add_peers
+    from minipacs.peer_file import growing
 
-    choice = Choice(table_of(settings), settings.peers_option)
-    worst = max(_judged(name, peer, choice, settings) for name, peer in found)
-    if choice.peers:
-        add_peers(settings.peers, choice.peers)
-        click.echo("\n".join(f"{settings.peers}: added {peer.name}, {peer}" for peer in choice.peers))
-    return worst
+    with growing(settings.peers) as table:
+        lines = [_take(name, peer, table, settings) for name, peer in found]
+    for line, is_error in lines:
+        click.echo(line, err=is_error)
+    taken = OK if not table.added else wait_until_in_force([settings.peers], no_wait=no_wait)
+    return max(taken, FAILED if any(is_error for _, is_error in lines) else OK)
 
 
-def _judged(name: str, peer: Peer | ValueError, choice: Choice, settings: Settings) -> int:
-    """Choose a peer, unless it is there; say of each that cannot be added why."""
+def _take(name: str, peer: Peer | ValueError, table: GrowingTable, settings: Settings) -> tuple[str, bool]:
+    """Add a peer, unless it is there; return what there is to say of it, and whether it cannot be added."""
+    from minipacs.orthanc_peers import why_not_to_add
+
     if isinstance(peer, ValueError):
-        click.echo(f"{name}: not taken: {peer}", err=True)
-        return FAILED
-    if (known := choice.known(peer)) is not None:
-        click.echo(f"{settings.peers}: {known.name} is {known} already")
-    elif why_not := choice.why_not(peer):
-        click.echo(f"{name}: not taken: in {settings.peers} {why_not}", err=True)
-        return FAILED
-    return OK
+        return f"{name}: not taken: {peer}", True
+    known = table.with_ae_title(peer.ae_title)
+    if known is not None and (known.host, known.port) == (peer.host, peer.port):
+        return f"{settings.peers}: {known.name} is {known} already", False
+    if why_not := why_not_to_add(table, peer, settings.peers_option):
+        return f"{name}: not taken: in {settings.peers} {why_not}", True
+    table.add(peer)
+    return f"{settings.peers}: added {peer.name}, {peer}", False

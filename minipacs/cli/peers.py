@@ -9,6 +9,7 @@ import click
 
 from minipacs import rules
 from minipacs.cli import OK
+from minipacs.cli.in_force import no_wait_option, wait_until_in_force
 from minipacs.cli.options import Rule, unknown_peer, with_settings
 from minipacs.peers import Peer, PeerTable, counted
 from minipacs.rules import network, network_text, peer_name
@@ -16,6 +17,12 @@ from minipacs.rules import network, network_text, peer_name
 if TYPE_CHECKING:
     from minipacs.rules import Network
     from minipacs.settings import Settings
+
+
+_EXIT_CODES = (
+    "Exit code: 0 done, and in force in a node that runs here with that table; 1 done, and not in force there; "
+    "2 usage, or a file that cannot be edited."
+)
 
 
 @click.group(
@@ -80,7 +87,9 @@ Examples:
   minipacs peers add pacs PACS@10.0.0.6:2762 --tls      one that we call by TLS
   minipacs peers add ct3 CT3 --certificate CN=ct3       one that has to show that certificate
   minipacs peers add ct4 CT4 --services echo,store      one that may send objects, and fetch none
+
 """
+    + _EXIT_CODES
 )
 @click.argument("name", type=Rule("name", peer_name))
 @click.argument("target", metavar="TITLE[@HOST:PORT]")
@@ -105,6 +114,7 @@ Examples:
     type=Rule("services", rules.services, lambda text: text.replace(",", " ").split()),
     help="What it may use of echo, store, find, move, get, joined by commas; without it: all that the node has.",
 )
+@no_wait_option
 @with_settings
 def add(
     name: str,
@@ -113,6 +123,7 @@ def add(
     tls: bool,
     certificate: tuple[str, ...],
     services: tuple[str, ...] | None,
+    no_wait: bool,
     settings: Settings,
 ) -> int:
     """Add the peer NAME; leave out @HOST:PORT for one that only calls us."""
@@ -127,13 +138,14 @@ def add(
         raise click.UsageError(str(error)) from None
     add_peer(settings.peers, peer)
     click.echo(f"{settings.peers}: added {name}, {peer}")
-    return OK
+    return wait_until_in_force([settings.peers], no_wait=no_wait)
 
 
-@command.command(epilog="Example: minipacs peers remove ct1")
+@command.command(epilog=f"Example: minipacs peers remove ct1\n\n{_EXIT_CODES}")
 @click.argument("name")
+@no_wait_option
 @with_settings
-def remove(name: str, settings: Settings) -> int:
+def remove(name: str, no_wait: bool, settings: Settings) -> int:
     """Remove the peer NAME."""
     from minipacs.peer_file import remove_peer
 
@@ -142,4 +154,4 @@ def remove(name: str, settings: Settings) -> int:
     except KeyError:
         raise unknown_peer(name, PeerTable.read(settings.peers), settings) from None
     click.echo(f"{settings.peers}: removed {name}")
-    return OK
+    return wait_until_in_force([settings.peers], no_wait=no_wait)

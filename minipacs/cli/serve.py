@@ -10,6 +10,7 @@ import sys
 import threading
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
@@ -20,18 +21,20 @@ from msgspec.structs import replace
 from minipacs import __version__, log, rules
 from minipacs.certificate import shown, validity
 from minipacs.cli.options import Rule, with_settings
-from minipacs.control_server import ControlServer
+from minipacs.control_server import ControlServer, Followed
 from minipacs.descriptors import make_room
 from minipacs.flood_log import AT_ONCE, FloodLog
 from minipacs.listener import Listener
 from minipacs.live_tls import Credentials, LiveTLS, Renewal
 from minipacs.node_status import ListedPeer, NodeStatus, TableStatus, tls_as_text
 from minipacs.peers import PeerTable, counted
+from minipacs.process import SIGNALS
 from minipacs.reload import LivePeerTable, Reload
 from minipacs.timestamp import rfc3339
 from minipacs.toml_file import is_there
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
     from minipacs.connection import Connection
@@ -99,13 +102,15 @@ def _for_services(settings: Settings) -> int:
     return 0 if settings.storage.folder is None else 5 * settings.limits.associations
 
 
-def _services(settings: Settings, peers: Callable[[], PeerTable]) -> NodeServices | None:
+def _services(
+    settings: Settings, peers: Callable[[], PeerTable], client_context: Callable[[], ssl.SSLContext] | None
+) -> NodeServices | None:
     if settings.storage.folder is None:
         return None
     from minipacs.services.node_services import NodeServices
 
     threading.excepthook = _thread_failed
-    return NodeServices(settings, peers)
+    return NodeServices(settings, peers, client_context)
 
 
 def _thread_failed(failure: threading.ExceptHookArgs, told: FloodLog = FloodLog()) -> None:  # noqa: B008 - one for all
@@ -148,18 +153,23 @@ class _Node:
         self._loop = asyncio.get_running_loop()
         live = LivePeerTable(self._settings.peers, self._reloaded)
         tls = None if self._settings.tls.port is None else LiveTLS(self._settings.tls, self._renewed)
-        context = None if tls is None else tls.context
-        services = _services(self._settings, lambda: live.current)
+        services = _services(self._settings, lambda: live.current, None if tls is None else tls.client_context)
         forget = None if services is None else services.files.remove
-        control = ControlServer(lambda: self._status(port, live, tls), forget)
+        followed: list[Followed] = [live] if tls is None else [live, tls]
+        control = ControlServer(lambda: self._status(port, live, tls), forget, followed)
         self._listener = Listener(
-            self._settings, lambda: live.current, control.tell, watch=self._watch, tls=context, services=services
+            self._settings,
+            lambda: live.current,
+            control.tell,
+            watch=self._watch,
+            tls=tls,
+            services=services,
+            up_to_date=live.is_up_to_date,
         )
-        with live, tls or nullcontext(), _closing(services):
+        steps = dict.fromkeys((signal.SIGTERM, signal.SIGINT), self._stop.set)
+        steps[signal.SIGHUP] = partial(self._reload, live, tls)
+        with SIGNALS.led_to(self._loop, steps), live, tls or nullcontext(), _closing(services):
             port = await self._listener.start()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._loop.add_signal_handler(number, self._stop.set)
-            self._loop.add_signal_handler(signal.SIGHUP, self._reload, live, tls)
             try:
                 if amiss := make_room(self._settings.limits.connections, _for_services(self._settings)):
                     logger.warning("%s", amiss)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from minipacs import rules
-from minipacs.cli import OK
+from minipacs.cli.in_force import no_wait_option, wait_until_in_force
 from minipacs.escape import escape
 from minipacs.schema import Invalid
 from minipacs.settings import DEFAULT_FILE, find_file, read_settings
@@ -49,7 +49,8 @@ Examples:
 
 \b
 A file that is there is kept, and used. The CA is valid for ten years. The keys have no password: their mode is 0600.
-Exit code: 0 all is there, 2 usage, or a file that cannot be written or used; then nothing was written.
+Exit code: 0 all is there, and in force in a node that runs here with it; 1 not in force there; 2 usage, or a file that
+cannot be written or used; then nothing was written.
 """
 )
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
@@ -78,6 +79,7 @@ Exit code: 0 all is there, 2 usage, or a file that cannot be written or used; th
 )
 @click.option("--renew", is_flag=True, help="Issue those that are there anew, for the same keys.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object a certificate, without the next steps.")
+@no_wait_option
 @click.option("--config", metavar="FILE", help="Settings; else $MINIPACS_CONFIG, else conf/minipacs.toml.")
 def init(
     folder: Path | None,
@@ -86,6 +88,7 @@ def init(
     days: int,
     renew: bool,
     is_json: bool,
+    no_wait: bool,
     config: str | None,
 ) -> int:
     """Make a small CA, our certificate and one for each peer, into FOLDER (tls beside minipacs.toml)."""
@@ -113,7 +116,7 @@ def init(
         from minipacs.tls_guide import next_steps
 
         click.echo(f"\n{next_steps(held, settings, file, table)}", nl=False)
-    return OK
+    return wait_until_in_force([one.certificate for one in held if one.action == "renewed"], no_wait=no_wait)
 
 
 def _host(host: str) -> str:

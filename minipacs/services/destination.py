@@ -6,6 +6,7 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from minipacs.certificate import is_of
+from minipacs.errors import FileError
 from minipacs.escape import escape
 
 if TYPE_CHECKING:
@@ -42,7 +43,13 @@ def reach(title: str, table: PeerTable, tls: Callable[[], ssl.SSLContext] | None
         return peer.host, peer.port, {"ae_title": peer.ae_title}
     if tls is None:
         raise LookupError(f"destination {escape(title)} is peer {peer.name} with tls = true, and we have no [tls]")
-    context = tied(tls(), peer.certificate) if peer.certificate else tls()
+    try:
+        context = tied(tls(), peer.certificate) if peer.certificate else tls()
+    except FileError as error:
+        raise LookupError(
+            f"destination {escape(title)} is peer {peer.name} with tls = true, and it is our files under [tls] that "
+            f"cannot be used now, not the peer: {escape('; '.join(error.faults))}"
+        ) from None
     return peer.host, peer.port, {"ae_title": peer.ae_title, "tls_args": (context, peer.tls_name or peer.host)}
 
 

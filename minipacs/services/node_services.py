@@ -32,21 +32,29 @@ class NodeServices(ServiceServer):
     Args:
         settings: who we are, and where objects are kept.
         peers: returns the table that is in force now.
+        client_context: returns the context by which the destination of a C-MOVE with ``tls = true`` is called; None:
+            it is made of the files under [tls] as they are then.
 
     Raises:
         StorageError: the folder cannot be used.
     """
 
-    def __init__(self, settings: Settings, peers: Callable[[], PeerTable]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        peers: Callable[[], PeerTable],
+        client_context: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
         storage = settings.storage
         assert storage.folder is not None, "switched off"
         self.files = ObjectFiles(storage.folder, storage.limits, self._removed)
         self.index = self._open_index()
         scp = StorageSCP(self.files, self.index.add, overwrite=storage.overwrite)
         self._tls = settings.tls
+        context = client_context or self._client_context
         super().__init__(
             settings.ae_title,
-            [*scp.handlers(), *handlers(self.index, peers, settings.ae_title, tell, self._client_context)],
+            [*scp.handlers(), *handlers(self.index, peers, settings.ae_title, tell, context)],
             self.files,
             limits=settings.limits,
             timeouts=settings.timeouts,

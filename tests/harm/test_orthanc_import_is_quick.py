@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from minipacs import Peer, PeerTable
-from minipacs.peer_file import add_peers
+from minipacs.peer_file import growing
 from tests.peers.node import environment
 from tests.peers.web import Request, web
 
@@ -82,7 +82,9 @@ def test_many_modalities_are_added_at_once(tmp_path: Path) -> None:
 
 
 def test_they_are_added_to_many_that_are_there(tmp_path: Path) -> None:
-    add_peers(tmp_path / "conf" / "peers.toml", [Peer(f"p{n}", f"P{n}", "10.1.0.1", 104) for n in range(5_000)])
+    with growing(tmp_path / "conf" / "peers.toml") as there:
+        for number in range(5_000):
+            there.add(Peer(f"p{number}", f"P{number}", "10.1.0.1", 104))
     body = json.dumps({f"m{number}": modality(number) for number in range(5_000)}).encode()
     code, seconds, _, lines, _ = run_import(tmp_path, body)
     assert (code, len(lines), len(table(tmp_path))) == (0, 5_001, 10_001)
