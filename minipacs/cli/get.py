@@ -24,8 +24,10 @@ Examples:
 \b
 Each object becomes FOLDER/<SOP Instance UID>.dcm, as TARGET stores it: it is asked before, by C-FIND, what it has.
 A file is there when it is whole and on the disk. What is there under that name and is otherwise stays.
+An object whose UIDs are others than were announced is not kept. We count the files, whatever TARGET says.
 They come over the association that is asked on: no node of ours, no registration of our address is needed.
-Exit code: 0 every object is here, 1 one is not or there was none, 2 usage or configuration, 130 Ctrl-C.
+Exit code: 0 every object is here, 1 one is not, TARGET counts otherwise, or there was none, 2 usage or
+configuration, 130 Ctrl-C, SIGTERM or SIGHUP.
 """
 )
 @click.argument("target")

@@ -29,7 +29,9 @@ Examples:
 \b
 Each image is sent as it is; an uncompressed one is written anew where the peer takes it only in another
 uncompressed transfer syntax. In folders, what is no DICOM is skipped and counted. What a DICOMDIR lists and is
-not there, or lists outside of its folder, fails by its name.
+not there, or lists outside of its folder, fails by its name; so does a file that is cut short, or whose data set has
+an odd number of bytes and is not deflated: nothing of it is sent. Where an association is lost, the rest goes over
+another one, as long as there is one to be had; what is left then is told as not tried.
 Exit code: 0 every object was stored (also with a warning), 1 one was not, 2 usage or configuration, 130 Ctrl-C.
 """
 )

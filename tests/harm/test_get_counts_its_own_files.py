@@ -184,7 +184,11 @@ def test_an_honest_count_of_what_is_not_kept_fails_as_well(tmp_path: Path) -> No
     assert statuses == [0xA900]
 
 
-@pytest.mark.parametrize("content", [b"no data set at all", bytes(100), b"\x08\0\x18\0UI\xff\xff1.2.3"])
+@pytest.mark.parametrize(
+    "content",
+    [b"no data set at all", bytes(100), b"\x08\0\x18\0UI\xff\xff1.2.3"],
+    ids=["text", "zeros", "cut short"],
+)
 def test_what_is_no_data_set_is_not_kept(content: bytes, tmp_path: Path) -> None:
     def replace(message: Any) -> None:
         message.data_set = BytesIO(content + bytes(len(content) % 2))
