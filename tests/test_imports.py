@@ -151,6 +151,7 @@ ARROWS = {
     "recognition": "echo_result escape wire.associate wire.indications wire.messages wire.pdu",
     "registered_leg": "addresses diagnosis errors escape leg orthanc peers registration verdict",
     "registration": "addresses ae_title diagnosis errors escape orthanc settings",
+    "regular_file": "",
     "relay": (
         "association_record diagnosis errors handover settings wire.associate wire.association wire.framing "
         "wire.passing wire.pdu wire.state_table wire.verification"
@@ -188,9 +189,9 @@ ARROWS = {
     "services.fetched_files": "errors services.durable",
     "services.find_report": "escape report",
     "services.find_scu": "services.operation services.statuses",
-    "services.header": "escape services.attributes services.sequences services.texts",
-    "services.header_table": "services.header services.shown",
-    "services.image_files": "errors",
+    "services.header": "escape regular_file services.attributes services.sequences services.texts",
+    "services.header_table": "regular_file services.header services.shown",
+    "services.image_files": "errors regular_file",
     "services.index": (
         "services.attributes services.extended_negotiation services.header services.object_files services.query "
         "services.tables"
@@ -272,7 +273,7 @@ ARROWS = {
     ),
     "tls_guide": "peers settings trial_certificates",
     "tls_recognition": "echo_result recognition",
-    "toml_file": "errors escape schema toml_pieces",
+    "toml_file": "errors escape regular_file schema toml_pieces",
     "toml_pieces": "",
     "tracing": "",
     "tracing.dissection": "names tracing.fields tracing.items wire.associate wire.dimse wire.header wire.pdu",

@@ -10,6 +10,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_partial
 
 from minipacs.escape import escape
+from minipacs.regular_file import open_regular
 from minipacs.services import sequences
 from minipacs.services.attributes import STORED
 from minipacs.services.texts import text_of
@@ -53,7 +54,7 @@ def read_header(path: Path) -> Header:
         HeaderError: it is none, or has no SOP Class, Study, Series or SOP Instance UID.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file, warnings.catch_warnings():  # of what a peer sent, in its words
+    with open_regular(path, follow=False) as file, warnings.catch_warnings():  # of what a peer sent, in its words
         warnings.simplefilter("ignore")
         try:
             data = read_partial(file, _is_past, specific_tags=[*_TAGS])

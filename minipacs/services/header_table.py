@@ -12,6 +12,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
+from minipacs.regular_file import open_regular
 from minipacs.services.header import HeaderError
 from minipacs.services.shown import cut, padded, printable, width
 
@@ -42,11 +43,12 @@ def read(path: Path) -> Dataset:
         OSError: it cannot be read.
     """
     try:
-        with warnings.catch_warnings():
+        with open_regular(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data = dcmread(path, defer_size=_DEFERRED)
+            data = dcmread(file, defer_size=_DEFERRED)
             if not data:  # pydicom has nothing of a file that ends in compressed pixel data
-                data = dcmread(path, stop_before_pixels=True)
+                file.seek(0)
+                data = dcmread(file, stop_before_pixels=True)
                 data[_PIXEL_DATA] = RawDataElement(_PIXEL_DATA, "OB", _CUT_SHORT, None, 0, False, True)
     except InvalidDicomError:
         raise HeaderError("not a DICOM file (PS3.10 §7.1)") from None

@@ -13,6 +13,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from minipacs.errors import FileError
+from minipacs.regular_file import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -129,8 +130,9 @@ def _read(path: Path) -> ImageFile | None:
         OSError: it cannot be read.
     """
     try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
         meta = read_file_meta_info(path)
-        size = path.stat().st_size
     except (InvalidDicomError, ValueError, EOFError, AttributeError, NotImplementedError, KeyError):
         return None
     if not all(meta.get(keyword) for keyword in _NEEDED):
