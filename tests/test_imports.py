@@ -85,7 +85,9 @@ ARROWS = {
         "cli cli.options cli.progress cli.storage_show escape names report services.index services.listing "
         "services.matching services.shown settings"
     ),
-    "cli.storage_show": "cli cli.options escape services.header services.header_table services.picture",
+    "cli.storage_show": (
+        "cli cli.options escape services.header services.header_table services.picture services.picture_file"
+    ),
     "cli.store": (
         "cli cli.calls cli.progress services.caller services.image_files services.store_report services.store_scu "
         "settings"
@@ -225,6 +227,7 @@ ARROWS = {
     ),
     "services.paced_sending": "",
     "services.picture": "services.drawing services.shown",
+    "services.picture_file": "regular_file",
     "services.promptness": "services.bell services.checkpoint services.messages",
     "services.query": (
         "escape services.attributes services.computed services.extended_negotiation services.matching "

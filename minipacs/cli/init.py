@@ -23,7 +23,8 @@ def command(folder: Path) -> int:
     for name in _FILES:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(_shipped(name))
+            with (folder / name).open("xb") as file:  # not through a link either, nor over what has come meanwhile
+                file.write(_shipped(name))
         except OSError as error:
             raise Refused(f"cannot write {folder / name}: {error.strerror}") from None
         click.echo(f"wrote {folder / name}")
