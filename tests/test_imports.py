@@ -82,8 +82,8 @@ ARROWS = {
     ),
     "cli.status": "cli cli.options control_client errors node_status settings status_report",
     "cli.storage": (
-        "cli cli.options cli.progress cli.storage_show escape names report services.index services.listing "
-        "services.matching services.shown settings"
+        "cli cli.options cli.progress cli.storage_show escape names report services.index services.index_file "
+        "services.listing services.matching services.shown services.storage_folder services.tables settings"
     ),
     "cli.storage_show": (
         "cli cli.options escape services.header services.header_table services.picture services.picture_file"
@@ -198,18 +198,19 @@ ARROWS = {
         "services.attributes services.extended_negotiation services.header services.object_files services.query "
         "services.tables"
     ),
+    "services.index_file": "errors regular_file",
     "services.inquiry": (
         "echo_result recognition rules services.caller services.calling services.keys services.sop_classes "
         "services.statuses services.texts"
     ),
-    "services.intake": "handover services.object_files",
+    "services.intake": "handover services.object_files services.storage_folder",
     "services.keys": "services.sop_classes",
     "services.library": "services.buffered_socket services.promptness",
     "services.line": (
         "services.bell services.buffered_socket services.promptness tcp wire.associate wire.association "
         "wire.indications"
     ),
-    "services.listing": "escape services.attributes services.matching services.query services.tables",
+    "services.listing": "escape services.attributes services.index services.matching services.query services.tables",
     "services.matching": "services.moments",
     "services.messages": "services.bell",
     "services.moments": "",
@@ -217,10 +218,12 @@ ARROWS = {
         "handover peers rules services.intake services.sop_classes wire.associate wire.items wire.verification"
     ),
     "services.node_services": (
-        "errors peers services.index services.object_files services.query_retrieve services.server services.storage "
-        "settings tls"
+        "errors escape peers services.header services.index services.index_file services.object_files "
+        "services.query_retrieve services.server services.storage services.storage_folder settings tls"
     ),
-    "services.object_files": "errors rules services.durable settings",
+    "services.object_files": (
+        "errors escape regular_file rules services.durable services.storage_folder services.told settings"
+    ),
     "services.operation": (
         "diagnosis echo_result names recognition services.caller services.calling services.sop_classes "
         "services.statuses"
@@ -245,7 +248,9 @@ ARROWS = {
         "services.operation services.retrieve_plan services.statuses"
     ),
     "services.sample_image": "association_record names services.image_files",
-    "services.tables": "services.attributes services.matching services.moments",
+    "services.tables": (
+        "services.attributes services.index_file services.matching services.moments services.storage_folder"
+    ),
     "services.sequences": "escape services.attributes services.matching services.texts",
     "services.server": (
         "handover peers services.counting services.intake services.library services.negotiation services.object_files "
@@ -254,7 +259,8 @@ ARROWS = {
     "services.shown": "escape",
     "services.sop_classes": "wire.dimse",
     "services.statuses": "echo_result recognition",
-    "services.storage": "rules services.intake services.object_files",
+    "services.storage": "rules services.header services.intake services.object_files",
+    "services.storage_folder": "errors regular_file services.durable services.index_file",
     "services.store_plan": "services.calling services.image_files services.sop_classes",
     "services.store_report": "names report services.store_scu",
     "services.store_scu": (
@@ -263,6 +269,7 @@ ARROWS = {
     ),
     "services.sub_operations": "escape services.object_files services.paced_sending",
     "services.texts": "",
+    "services.told": "flood",
     "settings": "errors rules schema toml_file wire.framing wire.messages",
     "shortfall": "diagnosis ending escape rules wire.dimse wire.items",
     "side_by_side": "echo_result peers scu",
