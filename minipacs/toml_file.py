@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from typing import TYPE_CHECKING, Any
 
 from minipacs.escape import escape
+from minipacs.regular_file import NotRegularError, open_regular
 from minipacs.schema import Invalid
 
 if TYPE_CHECKING:
@@ -33,17 +33,11 @@ _USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 def read_bytes(path: Path, error: type[FileError]) -> bytes:
     """Return the content of the file at *path*, at most one byte over the limit; *error* when it cannot be read."""
     try:
-        # Non-blocking, for a named pipe without a writer would hold us for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise error([f"{path}: file: must be a regular file, not a folder or device"])
-            check_size(status.st_size, str(path), error)
-            with open(descriptor, "rb", closefd=False) as file:  # which refuses a folder, and would leave it open
-                return file.read(SIZE_LIMIT + 1)
-        finally:
-            os.close(descriptor)
+        with open_regular(path) as file:
+            check_size(os.fstat(file.fileno()).st_size, str(path), error)
+            return file.read(SIZE_LIMIT + 1)
+    except NotRegularError:
+        raise error([f"{path}: file: must be a regular file, not a folder or device"]) from None
     except OSError as fault:
         raise unreadable(path, fault, error) from None
 

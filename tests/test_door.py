@@ -486,7 +486,7 @@ def test_each_refusal_of_an_object_tells_why(tmp_path: Path) -> None:
             assert (uid, store(peer, uid, data)) == (uid, status)
         assert sorted(node.stored()) == ["1.2.3", "1.2.4"]
         assert node.stored()["1.2.3"].PixelData == bytes(8)
-        assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {"incoming", "index", "objects"}
+        assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {"", "incoming", "index", "objects"}
         assert node.incoming() == []
 
 

@@ -84,10 +84,12 @@ ARROWS = {
     ),
     "cli.status": "cli cli.options control_client errors node_status settings status_report",
     "cli.storage": (
-        "cli cli.options cli.progress cli.storage_show escape names report services.index services.listing "
-        "services.matching services.shown settings"
+        "cli cli.options cli.progress cli.storage_show escape names report services.index services.index_file "
+        "services.listing services.matching services.shown services.storage_folder services.tables settings"
     ),
-    "cli.storage_show": "cli cli.options escape services.header services.header_table services.picture",
+    "cli.storage_show": (
+        "cli cli.options escape services.header services.header_table services.picture services.picture_file"
+    ),
     "cli.store": (
         "cli cli.calls cli.progress services.caller services.image_files services.store_report services.store_scu "
         "settings"
@@ -155,6 +157,7 @@ ARROWS = {
     "recognition": "echo_result escape wire.associate wire.indications wire.messages wire.pdu",
     "registered_leg": "addresses diagnosis errors escape leg orthanc peers registration verdict",
     "registration": "addresses ae_title diagnosis errors escape orthanc settings",
+    "regular_file": "",
     "relay": (
         "association_record diagnosis errors handover settings wire.associate wire.association wire.framing "
         "wire.passing wire.pdu wire.state_table wire.verification"
@@ -175,7 +178,7 @@ ARROWS = {
     "services": "",
     "services.attributes": "",
     "services.bell": "",
-    "services.bounded_reading": "escape services.texts",
+    "services.bounded_reading": "escape regular_file services.texts",
     "services.buffered_socket": "tcp",
     "services.caller": "call_words diagnosis peers recognition",
     "services.calling": (
@@ -190,7 +193,7 @@ ARROWS = {
     "services.destination": "certificate errors escape peers",
     "services.drawing": "",
     "services.durable": "",
-    "services.elements": "services.sop_classes",
+    "services.elements": "regular_file services.sop_classes",
     "services.errands": "handover services.counting",
     "services.extended_negotiation": "services.sop_classes",
     "services.fetched_files": "errors services.durable services.incoming",
@@ -204,18 +207,19 @@ ARROWS = {
         "services.attributes services.extended_negotiation services.header services.object_files services.query "
         "services.tables"
     ),
+    "services.index_file": "errors regular_file",
     "services.inquiry": (
         "echo_result recognition rules services.caller services.calling services.keys services.sop_classes "
         "services.statuses services.texts"
     ),
-    "services.intake": "handover services.object_files",
+    "services.intake": "handover services.object_files services.storage_folder",
     "services.keys": "services.sop_classes",
     "services.library": "services.buffered_socket services.promptness",
     "services.line": (
         "services.bell services.buffered_socket services.promptness tcp wire.associate wire.association "
         "wire.indications"
     ),
-    "services.listing": "escape services.attributes services.matching services.query services.tables",
+    "services.listing": "escape services.attributes services.index services.matching services.query services.tables",
     "services.matching": "services.moments",
     "services.messages": "services.bell services.bounded_reading",
     "services.moments": "",
@@ -224,16 +228,20 @@ ARROWS = {
         "wire.verification"
     ),
     "services.node_services": (
-        "errors peers services.index services.object_files services.query_retrieve services.server "
-        "services.storage services.telling settings tls"
+        "errors escape peers services.header services.index services.index_file services.object_files "
+        "services.query_retrieve services.server services.storage services.storage_folder services.telling "
+        "settings tls"
     ),
-    "services.object_files": "errors rules services.durable settings",
+    "services.object_files": (
+        "errors escape regular_file rules services.durable services.storage_folder services.told settings"
+    ),
     "services.operation": (
         "diagnosis echo_result names recognition services.caller services.calling services.sop_classes "
         "services.statuses"
     ),
     "services.paced_sending": "",
     "services.picture": "services.drawing services.shown",
+    "services.picture_file": "regular_file",
     "services.promptness": "services.bell services.checkpoint services.messages services.sop_classes",
     "services.query": (
         "escape services.attributes services.computed services.extended_negotiation services.matching "
@@ -264,6 +272,7 @@ ARROWS = {
     "services.storage": (
         "rules services.bounded_reading services.header services.intake services.object_files services.telling"
     ),
+    "services.storage_folder": "errors regular_file services.durable services.index_file",
     "services.store_plan": "services.calling services.image_files services.sop_classes",
     "services.store_report": "names report services.store_scu",
     "services.store_scu": (
@@ -273,9 +282,12 @@ ARROWS = {
     "services.sub_operations": (
         "escape services.content services.object_files services.paced_sending services.sop_classes"
     ),
-    "services.tables": "services.attributes services.matching services.moments",
+    "services.tables": (
+        "services.attributes services.index_file services.matching services.moments services.storage_folder"
+    ),
     "services.telling": "flood_log services.intake",
     "services.texts": "",
+    "services.told": "flood",
     "settings": "errors rules schema toml_file wire.framing wire.messages",
     "shortfall": "diagnosis ending escape rules wire.dimse wire.items",
     "side_by_side": "echo_result peers scu",
@@ -289,7 +301,7 @@ ARROWS = {
     ),
     "tls_guide": "peers settings trial_certificates",
     "tls_recognition": "echo_result recognition",
-    "toml_file": "errors escape schema toml_pieces",
+    "toml_file": "errors escape regular_file schema toml_pieces",
     "toml_pieces": "",
     "tracing": "",
     "tracing.dissection": "names tracing.fields tracing.items wire.associate wire.dimse wire.header wire.pdu",

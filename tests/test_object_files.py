@@ -1,6 +1,9 @@
 """The folder of objects: whole files or none, names from UIDs alone, and limits that hold."""
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,12 @@ from minipacs.services.object_files import Kept, ObjectFiles, place_of
 from minipacs.settings import StorageLimits
 
 ROOM = StorageLimits(free=0)
+
+
+@contextmanager
+def noting(removed: list[Path], paths: Sequence[Path]) -> Iterator[None]:
+    yield
+    removed += paths
 
 
 def keep(files: ObjectFiles, uid: str, content: bytes = b"abc", *, overwrite: bool = False) -> Kept:
@@ -39,14 +48,14 @@ def test_what_is_no_uid_names_no_file(uid: str, tmp_path: Path) -> None:
 
 def test_one_is_removed_by_its_uid_and_makes_room(tmp_path: Path) -> None:
     removed: list[Path] = []
-    files = ObjectFiles(tmp_path, StorageLimits(free=0, objects=1), removed.append)
+    files = ObjectFiles(tmp_path, StorageLimits(free=0, objects=1), partial(noting, removed))
     keep(files, "1.2.3")
     with pytest.raises(OSError, match="as many objects are kept as may be, 1"):
         keep(files, "1.2.4")
     assert files.remove("1.2.3")
     assert not files.remove("1.2.3")
     assert (list(files), len(files)) == ([], 0)
-    assert removed == [files.path_of("1.2.3")]
+    assert set(removed) == {files.path_of("1.2.3")}
     assert keep(files, "1.2.4") is Kept.NEW
     with pytest.raises(ValueError, match="must be a UID"):
         files.remove("../1.2.3")
@@ -117,9 +126,9 @@ def test_the_limit_of_objects_holds_and_one_that_is_there_may_come_again(tmp_pat
 
 
 def test_the_oldest_gives_way_where_that_is_wanted(tmp_path: Path) -> None:
-    removed: list[str] = []
+    removed: list[Path] = []
     limits = StorageLimits(free=0, objects=3, keep="newest")
-    files = ObjectFiles(tmp_path, limits, lambda path: removed.append(path.stem))
+    files = ObjectFiles(tmp_path, limits, partial(noting, removed))
     for number in range(1, 4):
         keep(files, f"1.2.{number}")
         os.utime(files.path_of(f"1.2.{number}"), (number, number))
@@ -127,12 +136,16 @@ def test_the_oldest_gives_way_where_that_is_wanted(tmp_path: Path) -> None:
     assert removed == []
     for number in range(4, 6):
         keep(files, f"1.2.{number}")
-    assert removed == ["1.2.1", "1.2.2"]
+    assert [path.stem for path in removed] == ["1.2.1", "1.2.2"]
     assert sorted(path.stem for path in files) == ["1.2.3", "1.2.4", "1.2.5"]
 
 
-def test_where_nothing_is_left_to_give_way_it_is_told(tmp_path: Path) -> None:
-    files = ObjectFiles(tmp_path, StorageLimits(free=1 << 60, keep="newest"))
-    keep(files, "1.2.3")
+def test_where_it_would_not_help_nothing_gives_way(tmp_path: Path) -> None:
+    full = StorageLimits(free=1 << 60, keep="newest")
+    with closing(ObjectFiles(tmp_path, ROOM)) as files:
+        keep(files, "1.2.3")
+    files = ObjectFiles(tmp_path, full)
     assert files.room() == f"less than {1 << 60} bytes would be free"
-    assert list(files) == []
+    with pytest.raises(OSError, match=f"less than {1 << 60} bytes would be free"):
+        keep(files, "1.2.4")
+    assert [path.stem for path in files] == ["1.2.3"]

@@ -137,7 +137,7 @@ def test_a_socket_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)  # the path of a socket has to be short
     with closing(socket.socket(socket.AF_UNIX)) as listening:
         listening.bind("x")
-        assert fault_of(Path("x")) == 'file: must be readable, not "No such device or address"'
+        assert fault_of(Path("x")) == "file: must be a regular file, not a folder or device"
 
 
 def test_a_file_that_is_not_ours_is_a_fault() -> None:

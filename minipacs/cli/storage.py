@@ -12,11 +12,12 @@ from minipacs.cli import FAILED, OK
 from minipacs.cli.options import Refused, with_settings
 from minipacs.cli.progress import Progress
 from minipacs.cli.storage_show import show
-from minipacs.escape import escape
+from minipacs.escape import escape, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from minipacs.services.index import Index
     from minipacs.settings import Settings
 
 _LEVELS = ("patient", "study", "series", "image")  # as `minipacs find` has them
@@ -82,6 +83,7 @@ Examples:
 \b
 KEY is the keyword of an attribute; VALUE is matched as in a query: wildcards * and ?, ranges of
 dates and times such as 20240101-20240131, names of people without regard to capitals.
+Nothing is written: where there is no index that can be used, the files are read.
 Exit code: 0 listed, also when nothing is there, 2 usage or configuration.
 """,
 )
@@ -91,18 +93,23 @@ Exit code: 0 listed, also when nothing is there, 2 usage or configuration.
 @_with_folder
 def list_(keys: tuple[str, ...], level: str, is_json: bool, storage: Path | None, settings: Settings) -> int:
     """List the patients, studies, series or objects that are stored; of those alone that match all KEYs."""
-    from minipacs.services import listing
+    from minipacs.services import listing, storage_folder
+    from minipacs.services.index_file import INDEX_NAME
     from minipacs.services.matching import KeyFault
 
     folder = _folder(storage, settings)
     wanted = dict(_key(one) for one in keys)
+    file = folder / INDEX_NAME
     try:
-        rows = listing.listed(_index_of(folder), level.upper(), wanted)  # type: ignore[arg-type]
-        if is_json:
-            _print_json(rows, folder)
-        else:
-            nothing = "nothing matches" if wanted else "nothing is stored"
-            _print_table(listing.COLUMNS[level.upper()], rows, nothing)  # type: ignore[index]
+        with _told(file):
+            storage_folder.check_to_read(folder)
+        with _told(file), listing.readable(file, lambda index: _fill(index, folder)) as reader:
+            rows = listing.listed(reader, level.upper(), wanted)  # type: ignore[arg-type]
+            if is_json:
+                _print_json(rows, folder)
+            else:
+                nothing = "nothing matches" if wanted else "nothing is stored"
+                _print_table(listing.COLUMNS[level.upper()], rows, nothing)  # type: ignore[index]
     except KeyFault as fault:
         raise click.UsageError(str(fault)) from None
     return OK
@@ -114,11 +121,17 @@ def list_(keys: tuple[str, ...], level: str, is_json: bool, storage: Path | None
 @_with_folder
 def reindex(storage: Path | None, settings: Settings) -> int:
     """Make the index again from the files. A node that runs goes on meanwhile."""
-    from minipacs.services.index import INDEX_NAME, Index
+    from minipacs.services import storage_folder
+    from minipacs.services.index import Index
+    from minipacs.services.index_file import INDEX_NAME
 
     folder = _folder(storage, settings)
     faults: list[str] = []
-    paths = list(_files(folder))
+    with _told(folder):
+        storage_folder.check_to_index(folder)
+        if storage_folder.is_in_use(folder):
+            _check_shared(folder / INDEX_NAME)
+        paths = list(storage_folder.names(folder))
     with (
         _told(folder / INDEX_NAME),
         closing(Index(folder / INDEX_NAME)) as index,
@@ -127,14 +140,14 @@ def reindex(storage: Path | None, settings: Settings) -> int:
         count = index.rebuild(
             paths,
             lambda done: progress.say(f"{done} of {len(paths)} files read"),
-            lambda path, error: faults.append(f"{path}: {error}"),
+            lambda path, error: faults.append(f"{readable(str(path))}: {_why(error)}"),
         )
     for fault in faults[:_MOST_FAULTS]:
         click.echo(f"minipacs: {fault}", err=True)
     if len(faults) > _MOST_FAULTS:
         click.echo(f"minipacs: and {len(faults) - _MOST_FAULTS} more", err=True)
     not_listed = f", {len(faults)} cannot be" if faults else ""
-    click.echo(f"{folder}: {count} object{'' if count == 1 else 's'} listed{not_listed}")
+    click.echo(f"{readable(str(folder))}: {count} object{'' if count == 1 else 's'} listed{not_listed}")
     return FAILED if faults else OK
 
 
@@ -154,29 +167,35 @@ def _folder(given: Path | None, settings: Settings) -> Path:
     return folder.absolute()
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """The object files of the folder."""
-    return (folder / "objects").glob("*/*.dcm")
+def _check_shared(file: Path) -> None:
+    """Raise where another index would take the place of one that a node goes on to write in."""
+    from minipacs.services import tables
+
+    connection = tables.to_read(file)
+    if connection is None:
+        fix = "stop the node, and start it again: it makes the index again"
+        raise Refused(f"{file}: a node uses it, and it cannot be trusted: {fix}")
+    connection.close()
 
 
-def _index_of(folder: Path) -> Path:
-    """The file of the index; filled again, where there was none that could be trusted."""
-    from minipacs.services.index import INDEX_NAME, Index
+def _fill(index: Index, folder: Path) -> None:
+    """From the files; what is not listed is counted."""
+    from minipacs.services import storage_folder
 
-    file = folder / INDEX_NAME
     faults: list[Path] = []
-    with _told(file), closing(Index(file)) as index:
-        if index.is_new:
-            with Progress("making the index") as progress:
-                index.catch_up(
-                    _files(folder),
-                    lambda done: progress.say(f"making the index: {done} files read"),
-                    lambda path, _: faults.append(path),
-                )
+    with Progress("making the index") as progress:
+        index.catch_up(
+            storage_folder.names(folder),
+            lambda done: progress.say(f"making the index: {done} files read"),
+            lambda path, _: faults.append(path),
+        )
     if faults:
         count = f"{len(faults)} file{'' if len(faults) == 1 else 's'}"
         click.echo(f"minipacs: {count} cannot be listed: minipacs storage reindex says why", err=True)
-    return file
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 @contextmanager
@@ -186,6 +205,8 @@ def _told(file: Path) -> Iterator[None]:
 
     try:
         yield
+    except BrokenPipeError:  # of standard output
+        raise
     except (Error, OSError) as error:
         raise Refused(f"{file}: {error}") from None
 
@@ -195,7 +216,10 @@ def _print_json(rows: Iterator[dict[str, str | int]], folder: Path) -> None:
 
     for row in rows:
         if "path" in row:
-            row["path"] = str(folder / row["path"])  # type: ignore[operator]
+            path = str(folder / row["path"])  # type: ignore[operator]
+            row["path"] = path.encode(
+                errors="backslashreplace"
+            ).decode()  # a name that is no text, as JSON can carry it
         click.echo(as_json(row))
 
 

@@ -24,6 +24,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 
 from minipacs.escape import escape
+from minipacs.regular_file import open_regular
 from minipacs.services.texts import text_of
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def check(data: bytes, syntax: UID, bounds: Bounds) -> None:
     _check(data, encoding, bounds)
 
 
-def selected(path: Path, tags: Collection[int], *, is_whole: bool = False) -> FileDataset:
+def selected(path: Path, tags: Collection[int], *, is_whole: bool = False, follow: bool = True) -> FileDataset:
     """Return some elements of a Part 10 file, and its file meta information; the others are passed over.
 
     Values that are too long, or have too many items or values, are not among them.
@@ -152,12 +153,13 @@ def selected(path: Path, tags: Collection[int], *, is_whole: bool = False) -> Fi
         path: the file.
         tags: those elements. What is behind the last of them in the file is not looked for.
         is_whole: whether it is walked through to its end.
+        follow: whether it may be a link to a file.
 
     Raises:
         ReadingError: it is none, or is beyond its bounds.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
+    with open_regular(path, follow=follow) as file:
         meta = _meta(file)
         syntax = text_of(meta, _TRANSFER_SYNTAX, "UI")
         if not syntax:
@@ -184,7 +186,7 @@ def whole(path: Path, bounds: Bounds = WHOLE, defer_size: int | None = None) -> 
         OSError: it cannot be read.
         Exception: pydicom cannot read it.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         encoding = _Encoding.of(text_of(_meta(file), _TRANSFER_SYNTAX, "UI"))
         walk = _Walk(_source(file, encoding), encoding.order, bounds, is_deep=True)
         with suppress(CutShort):  # what pydicom reads of it has been counted
@@ -194,7 +196,7 @@ def whole(path: Path, bounds: Bounds = WHOLE, defer_size: int | None = None) -> 
 
 def file_meta(path: Path) -> FileMetaDataset:
     """Return the file meta information of a Part 10 file; the errors are those of whole()."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return _meta(file)
 
 

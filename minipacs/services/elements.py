@@ -14,6 +14,7 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.uid import UID, ExplicitVRBigEndian
 from pynetdicom.dsutils import split_dataset
 
+from minipacs.regular_file import open_regular
 from minipacs.services.sop_classes import DEFLATED
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class _Walk:
     def run(self, path: Path) -> None:
         """Go through the data set of a Part 10 file; raises as check_whole()."""
         start = split_dataset(path)[1]
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(start)
             source = _Inflated(file) if self._is_deflated else _Plain(file)
             with suppress(_Strange, zlib.error):

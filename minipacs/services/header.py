@@ -62,7 +62,7 @@ def read_header(path: Path) -> Header:
     try:
         with warnings.catch_warnings():  # of what a peer sent, in its words
             warnings.simplefilter("ignore")
-            return header_of(selected(path, _TAGS))
+            return header_of(selected(path, _TAGS, follow=False))
     except HeaderError:
         raise
     except ReadingError as error:

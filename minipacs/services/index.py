@@ -1,13 +1,16 @@
 """The index of what is stored, in SQLite: quick to ask, and made again from the files at any time.
 
-The files are the truth. What cannot be read of them is not listed, and an index that is damaged or of another version
-begins anew, to be filled by `Index.catch_up`.
+The files are the truth. What cannot be read of them is not listed, and an index of ours that is damaged or of another
+version begins anew, to be filled by `Index.catch_up`.
 """
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import threading
 from contextlib import closing, contextmanager, suppress
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from minipacs.services import query, tables
@@ -23,10 +26,11 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-INDEX_NAME = "index.sqlite"
-"""Of the file, in the folder whose objects it lists."""
-
 _BATCH = 200  # objects in one transaction, while many are read
+
+# Seconds in which another process that writes may let us: while a peer waits for its answer, and where none does.
+_PATIENCE, _LONG_PATIENCE = 0.8, 10.0
+_MOMENT = 0.01  # seconds between two attempts
 
 _UPSERTS = {
     level: (
@@ -51,17 +55,27 @@ class Index:
         is_new: whether it began anew, empty, because there was none that could be trusted.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, writer: sqlite3.Connection | None = None) -> None:
         """Open the index in *file*, which stands in the folder whose objects it lists.
 
+        Args:
+            file: where it is.
+            writer: a connection to one that is empty and stands nowhere, to be filled and asked by it alone.
+
         Raises:
+            StorageError: a file is there that is not ours.
             sqlite3.Error, OSError: neither the file nor a new one in its place can be opened.
         """
         self.file = file
         self._folder = file.parent
-        self.is_new = tables.prepare(file)
-        self._writer = tables.connect(file)
+        self.is_new = writer is not None or tables.prepare(file)
+        self._writer = writer or tables.connect(file, patience=0.0)
         self._writing = threading.Lock()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """By which it is written, and one in memory is asked; no other thread may use it meanwhile."""
+        return self._writer
 
     def close(self) -> None:
         """Close it; it is of no use afterwards."""
@@ -80,14 +94,37 @@ class Index:
             OSError: it cannot be read.
             sqlite3.Error: the index cannot be written.
         """
-        header, stat = read_header(path) if data is None else header_of(data), path.stat()
-        with self._transaction():
+        header = read_header(path) if data is None else header_of(data)
+        with self.adding(path, header, path):
+            pass
+
+    @contextmanager
+    def adding(self, path: Path, header: Header, file: Path) -> Iterator[None]:
+        """List the object for which *file* takes the place at *path* meanwhile; nothing else is changed meanwhile.
+
+        Where that fails, what was listed stays.
+
+        Raises:
+            OSError: *file* cannot be looked at.
+            sqlite3.Error: the index cannot be written, or another process has kept it locked.
+        """
+        stat = file.stat()
+        with self._transaction(_PATIENCE):
             self._put(path, header, stat.st_size, stat.st_mtime_ns)
+            yield
 
     def remove(self, path: Path) -> None:
         """List the file at *path* no longer, nor the series, study and patient that have no other object."""
-        with self._transaction():
-            self._take(path)
+        with self.removing([path]):
+            pass
+
+    @contextmanager
+    def removing(self, paths: Iterable[Path]) -> Iterator[None]:
+        """List the files no longer that are removed meanwhile; as `adding`."""
+        with self._transaction(_PATIENCE):
+            for path in paths:
+                self._take(path)
+            yield
 
     def catch_up(
         self,
@@ -107,15 +144,17 @@ class Index:
         Returns:
             How many were added, and how many removed.
         """
-        with closing(tables.connect(self.file)) as reader:
-            rows = reader.execute("SELECT path, size, modified FROM instances")
+        with self._writing:
+            rows = self._writer.execute("SELECT path, size, modified FROM instances")
             listed = {path: (size, modified) for path, size, modified in rows}
         count, added = 0, 0
         batch: list[Path] = []
         for count, path in enumerate(paths, 1):
             with suppress(FileNotFoundError):
-                stat = path.stat()
-                if listed.pop(self._name(path), None) != (stat.st_size, stat.st_mtime_ns):
+                stat, name = path.lstat(), self._name(path)
+                if not _is_text(name):
+                    failed(path, HeaderError("its name is not UTF-8"))
+                elif listed.pop(name, None) != (stat.st_size, stat.st_mtime_ns):
                     batch.append(path)
             if count % _BATCH == 0:
                 added += self._add_all(batch, failed)
@@ -123,10 +162,11 @@ class Index:
                 told(count)
         added += self._add_all(batch, failed)
         told(count)
-        gone = [path for name in listed if not (path := self._folder / name).exists()]  # others came meanwhile
-        with self._transaction():
-            for path in gone:
-                self._take(path)
+        gone = [path for name in listed if not os.path.lexists(path := self._folder / name)]  # others came meanwhile
+        if gone:
+            with self._transaction():
+                for path in gone:
+                    self._take(path)
         return added, len(gone)
 
     def rebuild(
@@ -191,22 +231,40 @@ class Index:
         return count
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._writing:
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._writer.execute("ROLLBACK")
-                raise
+    def _transaction(self, patience: float = _LONG_PATIENCE) -> Iterator[None]:
+        self._begin(monotonic() + patience)
+        try:
+            yield
             self._writer.execute("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:  # a COMMIT that fails may have ended it
+                self._writer.execute("ROLLBACK")
+            raise
+        finally:
+            self._writing.release()
+
+    def _begin(self, deadline: float) -> None:
+        """Be the one that writes; each waits for another process by itself, or the last of many would wait for all."""
+        while True:
+            self._writing.acquire()
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                return
+            except BaseException as error:
+                self._writing.release()
+                is_locked = isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not is_locked or monotonic() > deadline:
+                    raise
+            sleep(_MOMENT)
 
     def _add_all(self, paths: list[Path], failed: Callable[[Path, Exception], None]) -> int:
         """Add those that can be read; the others are listed no longer."""
+        if not paths:
+            return 0
         read: list[tuple[Path, Header, int, int]] = []
         for path in paths:
             try:
-                header, stat = read_header(path), path.stat()
+                header, stat = read_header(path), path.lstat()
                 read.append((path, header, stat.st_size, stat.st_mtime_ns))
             except (HeaderError, OSError) as error:
                 failed(path, error)
@@ -245,3 +303,12 @@ class Index:
     def _name(self, path: Path) -> str:
         """From the folder, so that it can be moved as a whole."""
         return str(path.relative_to(self._folder)) if path.is_relative_to(self._folder) else str(path.absolute())
+
+
+def _is_text(name: str) -> bool:
+    """Whether the name of a file can be kept as text."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -8,6 +8,7 @@ happens is remembered, what comes behind it is dropped, and the request is answe
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from contextvars import ContextVar
@@ -15,6 +16,8 @@ from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom import dimse_messages
+
+from minipacs.services.storage_folder import check_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,9 +61,10 @@ class IncomingFile:
         self._next_look = 0
         self._file = None
         try:
+            check_folder(path.parent)
             self._file = path.open("xb", buffering=_BUFFER)
         except OSError as error:
-            self._give_up(error.strerror or str(error))
+            self._fail(error)
 
     @property
     def file(self) -> Self:
@@ -74,25 +78,24 @@ class IncomingFile:
         """Add *data*, or drop it where the file cannot be kept."""
         self.size += len(data)
         if self._file is not None:
-            if self.size > self._limit:
-                self._give_up(f"more than {self._limit} bytes")
-            elif self.size >= self._next_look and (why := self._files.room(len(data))):
-                self._give_up(why)
-            else:
-                self._next_look = max(self._next_look, self.size - self.size % _STEP + _STEP)
+            try:
                 self._add(data)
+            except OSError as error:
+                self._fail(error)
         return len(data)
 
     def finish(self) -> None:
-        """Write it to disk; *fault* says if that cannot be."""
+        """Write it to disk; *fault* says if that cannot be, or if it is not there any more."""
         if self._file is not None:
             try:
                 self._file.flush()
                 os.fsync(self._file.fileno())
+                if not os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno())):
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.name)
                 self._file.close()
                 self._file = None
             except OSError as error:
-                self._give_up(error.strerror or str(error))
+                self._fail(error)
 
     def close(self) -> None:
         """Close it, and remove it if it is not kept."""
@@ -105,14 +108,22 @@ class IncomingFile:
 
     def _add(self, data: bytes) -> None:
         assert self._file is not None
-        try:
+        if self.size > self._limit:
+            self._give_up(f"more than {self._limit} bytes")
+        elif self.size >= self._next_look and (why := self._files.room(len(data))):
+            self._give_up(why)
+        else:
+            self._next_look = max(self._next_look, self.size - self.size % _STEP + _STEP)
             self._file.write(data)
-        except OSError as error:
-            self._give_up(error.strerror or str(error))
 
-    def _give_up(self, why: str) -> None:
+    def _fail(self, error: OSError) -> None:
+        """It is ours, not the peer's: the folder is gone, the disk is full."""
+        self._give_up(error.strerror or str(error), error.filename or self.path)
+
+    def _give_up(self, why: str, path: Path | None = None) -> None:
         self.fault = why
         self.close()
+        self._files.tell_refusal(why, path)
 
 
 class Intake:

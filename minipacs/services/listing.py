@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from minipacs.escape import escape
 from minipacs.services import matching, tables
 from minipacs.services.attributes import ATTRIBUTES, LEVELS, Attribute, Level
+from minipacs.services.index import Index
 from minipacs.services.query import column, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    import sqlite3
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 _COLUMNS: dict[Level, str] = {
@@ -39,11 +41,32 @@ _ORDER: dict[Level, str] = {
 }
 
 
-def listed(file: Path, level: Level, keys: Mapping[str, str]) -> Iterator[dict[str, str | int]]:
-    """Yield each entity of a level, the oldest study first: keyword → value; of objects, also ``path`` and ``size``.
+@contextmanager
+def readable(file: Path, fill: Callable[[Index], object]) -> Iterator[sqlite3.Connection]:
+    """Open the index in *file* to read it, during a ``with`` block; nothing is written.
 
     Args:
         file: the index.
+        fill: fills one in memory from the objects, where there is none that can be trusted.
+
+    Raises:
+        StorageError: a file is there that is not ours.
+    """
+    connection = tables.to_read(file)
+    if connection is not None:
+        with closing(connection):
+            yield connection
+        return
+    with closing(Index(file, tables.in_memory())) as index:
+        fill(index)
+        yield index.connection
+
+
+def listed(reader: sqlite3.Connection, level: Level, keys: Mapping[str, str]) -> Iterator[dict[str, str | int]]:
+    """Yield each entity of a level, the oldest study first: keyword → value; of objects, also ``path`` and ``size``.
+
+    Args:
+        reader: a connection to the index.
         level: what is listed.
         keys: keyword → value that has to match, as in a query (PS3.4 §C.2.2.2), of this level or one above.
 
@@ -67,9 +90,8 @@ def listed(file: Path, level: Level, keys: Mapping[str, str]) -> Iterator[dict[s
         columns += ["path", "size"]
         names += ["path", "size"]
     sql = f"SELECT {', '.join(columns)} FROM {joined(level)}{where} ORDER BY {_ORDER[level]}"
-    with closing(tables.connect(file)) as reader:
-        for row in reader.execute(sql, parameters):
-            yield {name: _number(name, value) for name, value in zip(names, row, strict=True)}
+    for row in reader.execute(sql, parameters):
+        yield {name: _number(name, value) for name, value in zip(names, row, strict=True)}
 
 
 def _attribute(keyword: str, level: Level) -> Attribute:

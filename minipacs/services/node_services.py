@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from minipacs.errors import StorageError
-from minipacs.services.index import INDEX_NAME, Index
+from minipacs.escape import readable
+from minipacs.services import storage_folder
+from minipacs.services.index import Index
+from minipacs.services.index_file import INDEX_NAME
 from minipacs.services.object_files import ObjectFiles
 from minipacs.services.query_retrieve import handlers
 from minipacs.services.server import ServiceServer
@@ -16,12 +21,15 @@ from minipacs.services.telling import tell
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from minipacs.peers import PeerTable
+    from minipacs.services.header import Header
     from minipacs.settings import Settings
 
+_MOST_TOLD = 20  # files that are not listed, by name
 
 logger = logging.getLogger("minipacs")
 
@@ -47,9 +55,9 @@ class NodeServices(ServiceServer):
     ) -> None:
         storage = settings.storage
         assert storage.folder is not None, "switched off"
-        self.files = ObjectFiles(storage.folder, storage.limits, self._removed)
+        self.files = ObjectFiles(storage.folder, storage.limits, self._leaving)
         self.index = self._open_index()
-        scp = StorageSCP(self.files, self.index.add, overwrite=storage.overwrite)
+        scp = StorageSCP(self.files, self._listing, overwrite=storage.overwrite)
         self._tls = settings.tls
         context = client_context or self._client_context
         super().__init__(
@@ -70,19 +78,30 @@ class NodeServices(ServiceServer):
 
     def _open_index(self) -> Index:
         """The index, with all that is stored in it: after a crash or by hand, files come and go that it did not see."""
+        file = self.files.folder / INDEX_NAME
         try:
-            index = Index(self.files.folder / INDEX_NAME)
+            index = Index(file)
             if index.is_new and len(self.files):
                 logger.info("storage: making the index of %d objects", len(self.files))
-            added, removed = index.catch_up(self.files, failed=_not_listed)
-        except sqlite3.Error as error:
+            self._catch_up(index)
+        except StorageError:
             self.files.close()
-            raise StorageError(
-                [f"{self.files.folder / INDEX_NAME}: file: must be usable as an index, not so: {error}"]
-            ) from None
+            raise
+        except (sqlite3.Error, OSError) as error:
+            self.files.close()
+            raise StorageError([f"{file}: file: must be usable as an index, not so: {error}"]) from None
+        return index
+
+    def _catch_up(self, index: Index) -> None:
+        faults: list[str] = []
+        paths = storage_folder.names(self.files.folder)
+        added, removed = index.catch_up(paths, failed=lambda path, error: faults.append(_as_line(path, error)))
+        for fault in faults[:_MOST_TOLD]:
+            logger.warning("storage: %s", fault)
+        if len(faults) > _MOST_TOLD:
+            logger.warning("storage: and %d more are not listed", len(faults) - _MOST_TOLD)
         if added or removed:
             logger.info("storage: index brought up to date, %d objects added, %d removed", added, removed)
-        return index
 
     def _client_context(self) -> ssl.SSLContext:
         """By which the destination of a C-MOVE is called, with the files of [tls] as they are now."""
@@ -90,11 +109,22 @@ class NodeServices(ServiceServer):
 
         return client_context(self._tls)
 
-    def _removed(self, path: Path) -> None:
-        """Called in the threads of associations, and before there is an index."""
-        if (index := getattr(self, "index", None)) is not None:
-            index.remove(path)
+    def _listing(self, place: Path, header: Header, file: Path) -> AbstractContextManager[None]:
+        return self._changing(self.index.adding(place, header, file))
+
+    def _leaving(self, paths: Sequence[Path]) -> AbstractContextManager[None]:
+        return self._changing(self.index.removing(paths))
+
+    @contextmanager
+    def _changing(self, change: AbstractContextManager[None]) -> Iterator[None]:
+        """A change of the index, whose failure is one of a file of ours."""
+        try:
+            with change:
+                yield
+        except sqlite3.Error as error:
+            raise OSError(errno.EBUSY, f"the index cannot be written: {error}", str(self.index.file)) from None
 
 
-def _not_listed(path: Path, error: Exception) -> None:
-    logger.warning("storage: %s is not listed: %s", path, error)
+def _as_line(path: Path, error: Exception) -> str:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return f"{readable(str(path))} is not listed: {why}"

@@ -1,34 +1,47 @@
 """Part 10 files in a folder, one an object: whole or not there, durable once kept, and never more than the limits.
 
-The folder is that of one node. It has `objects/`, where each file is named after the validated SOP Instance UID, and
-`incoming/`, where files grow before they are kept; what is left there by a crash is swept away. No file is read here.
+The folder is that of one node (`storage_folder`). It has `objects/`, where each file is named after the validated SOP
+Instance UID, and `incoming/`, where files grow before they are kept; what is left there by a crash is swept away. No
+file is read here but to be held against another.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import stat
 import threading
-from collections import deque
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
-from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from msgspec import Struct
 
 from minipacs.errors import StorageError
+from minipacs.escape import escape
+from minipacs.regular_file import open_regular
 from minipacs.rules import is_uid
+from minipacs.services import storage_folder
 from minipacs.services.durable import make_durable
+from minipacs.services.storage_folder import INCOMING, OBJECTS, SUFFIX
+from minipacs.services.told import Told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     from minipacs.settings import StorageLimits
 
-_OBJECTS, _SUFFIX = "objects", ".dcm"
+    _Change = AbstractContextManager[object]
+
+_MOST_TRIES = 100
+"""To keep a file, while others take its place or its room again and again."""
+
+_BLOCK = 512  # bytes, in which stat counts what a file takes
+
+logger = logging.getLogger("minipacs")
 
 
 class StoredObject(Struct, frozen=True):
@@ -64,39 +77,48 @@ class ObjectFiles:
     Args:
         folder: where they are.
         limits: what is kept at most.
-        removed: told of each file that gave way to a newer one.
+        leaving: returns the block in which files are removed: it forgets them, or fails, and they stay.
+
+    Attributes:
+        folder: likewise, absolute.
+        incoming: where files grow.
 
     Raises:
-        StorageError: the folder cannot be used, or another node uses it.
+        StorageError: the folder cannot be used, is not ours, or another node uses it.
     """
 
-    def __init__(self, folder: Path, limits: StorageLimits, removed: Callable[[Path], None] = lambda _: None) -> None:
+    def __init__(
+        self, folder: Path, limits: StorageLimits, leaving: Callable[[Sequence[Path]], _Change] = nullcontext
+    ) -> None:
         self.folder = folder.absolute()
-        self.incoming = self.folder / "incoming"
-        self._objects = self.folder / _OBJECTS
+        self.incoming = self.folder / INCOMING
+        self._objects = self.folder / OBJECTS
         self._limits = limits
-        self._removed = removed
-        self._lock = threading.Lock()  # of what names are in use, and of the count
-        self._count = 0
-        self._oldest: deque[Path] | None = None  # read when the first has to give way
+        self._leaving = leaving
+        self._lock = threading.Lock()  # of what names are in use, and of the count; taken last
+        self._told = Told()
+        self._sizes: dict[str, int] | None = None  # path → bytes, the oldest first; read when the first has to give way
         try:
-            self.incoming.mkdir(parents=True, exist_ok=True)
-            if not self._objects.is_dir():
-                self._make_folders()
-            self._claim = _claimed(folder)
-            for left in self.incoming.iterdir():
-                left.unlink()
-            make_durable(self.folder)
+            self._claim = storage_folder.take(folder)
+            self._begin(folder)
         except OSError as error:
             rule = f'{folder}: folder: must be one where objects can be kept, not "{error.strerror}"'
             raise StorageError([rule]) from None
-        self._count = sum(1 for _ in self)
+
+    def _begin(self, folder: Path) -> None:
+        try:
+            if others := storage_folder.sweep(folder):
+                names = storage_folder.shown(others)
+                logger.warning("storage: %s has what is not ours, and stays: %s", folder / INCOMING, names)
+            make_durable(self.incoming)
+            self._count = sum(1 for _ in self)
+        except BaseException:
+            self.close()
+            raise
 
     def __iter__(self) -> Iterator[Path]:
         """Iterate over the files of all objects that were kept; in no order."""
-        for folder in sorted(self._objects.iterdir()):
-            if folder.is_dir():
-                yield from (path for path in folder.iterdir() if path.suffix == _SUFFIX)
+        return (Path(one.path) for one in storage_folder.entries(self.folder) if one.is_file(follow_symlinks=False))
 
     def __len__(self) -> int:
         """Return how many objects there are."""
@@ -120,27 +142,31 @@ class ObjectFiles:
             OSError: it cannot be removed.
         """
         place = self.path_of(sop_instance_uid)
-        with self._lock:
-            try:
-                place.unlink()
-            except FileNotFoundError:
-                return False
-            self._count -= 1
-        self._removed(place)
-        return True
+        return self._remove([place]) == [place]
 
     def new_file(self) -> Path:
         """Return the path of a file that may grow until it is kept; nobody else has it."""
-        return self.incoming / f"{uuid4().hex}{_SUFFIX}"
+        return self.incoming / f"{uuid4().hex}{SUFFIX}"
 
     def room(self, size: int = 0) -> str:
-        """Return why *size* bytes more cannot be taken now; empty when they can. Old objects give way, if they may."""
-        while self._is_short_of(size):
-            if not self._makes_way():
-                return f"less than {self._limits.free} bytes would be free"
+        """Return why *size* bytes more cannot be taken now; empty when they can, if need be once old objects give way.
+
+        None does yet: what comes may be refused for another reason.
+        """
+        short = self._short_by(size)
+        if short > 0 and not (self._limits.keep == "newest" and self._held() >= short):
+            return f"less than {self._limits.free} bytes would be free"
         return ""
 
-    def keep(self, file: Path, sop_instance_uid: str, *, overwrite: bool, skip: Callable[[Path], int]) -> Kept:
+    def keep(
+        self,
+        file: Path,
+        sop_instance_uid: str,
+        *,
+        overwrite: bool,
+        skip: Callable[[Path], int],
+        listing: Callable[[Path], _Change] = nullcontext,
+    ) -> Kept:
         """Make a file that is whole, and on disk, that of its object; it is gone from where it was in any case.
 
         Args:
@@ -148,80 +174,179 @@ class ObjectFiles:
             sop_instance_uid: of the object.
             overwrite: whether it takes the place of another one.
             skip: returns how many bytes precede what of a file is compared.
+            listing: returns the block in which the file takes its place: it lists it, or fails, and nothing is kept.
 
         Returns:
             What became of it; it survives the loss of power then.
 
         Raises:
-            OSError: it cannot be kept.
+            OSError: it cannot be kept; nothing has given way to it, unless another program took the room.
         """
         place = self.path_of(sop_instance_uid)
         try:
             self._make_folder(place.parent)
-            kept = self._put(file, place)
-            if kept is Kept.REFUSED:
-                if _are_equal(file, place, skip):
-                    kept = Kept.IDENTICAL
-                elif overwrite:
-                    os.replace(file, place)
-                    kept = Kept.OVERWRITTEN
+            kept = self._put(file, place, skip, listing, overwrite=overwrite)
             make_durable(place.parent)  # of an identical one, too: whoever sent it first may still be at it
             return kept
         finally:
             file.unlink(missing_ok=True)
 
+    def tell_refusal(self, why: str, path: Path | str | None = None) -> None:
+        """Log that an object was refused for what is ours: *why*, and at which *path*, else that of the folder."""
+        text = f"{escape(os.fspath(path or self.folder))}: {why}: an object was refused with 0xA700"
+        self._told.log(why, logging.WARNING, text)
+
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _put(self, file: Path, place: Path) -> Kept:
-        while True:
-            with self._lock:
-                if place.exists():
-                    return Kept.REFUSED
-                if self._count < self._limits.objects:
-                    os.replace(file, place)
-                    self._count += 1
-                    if self._oldest is not None:
-                        self._oldest.append(place)
-                    return Kept.NEW
-            if not self._makes_way():
-                raise OSError(errno.EDQUOT, f"as many objects are kept as may be, {self._limits.objects}")
+    def _put(
+        self,
+        file: Path,
+        place: Path,
+        skip: Callable[[Path], int],
+        listing: Callable[[Path], _Change],
+        *,
+        overwrite: bool,
+    ) -> Kept:
+        for _ in range(_MOST_TRIES):
+            try:
+                is_new = not os.path.lexists(place)
+                if not is_new:
+                    if _are_equal(file, place, skip):
+                        return Kept.IDENTICAL
+                    if not overwrite:
+                        return Kept.REFUSED
+                self._make_way(place, is_new=is_new)
+                self._place(file, place, listing, is_new=is_new)
+            except (_ElsewiseError, FileNotFoundError):
+                if not file.exists() or not place.parent.exists():
+                    raise
+            else:
+                return Kept.NEW if is_new else Kept.OVERWRITTEN
+        raise OSError(errno.EBUSY, "too many keep objects at once", str(place))
 
-    def _make_folders(self) -> None:
-        """Make all of them, so that hardly an object waits until the one for it is on disk."""
-        for number in range(256):
-            (self._objects / f"{number:02x}").mkdir(parents=True)
-        make_durable(self._objects)
+    def _place(self, file: Path, place: Path, listing: Callable[[Path], _Change], *, is_new: bool) -> None:
+        """Put the file where it belongs, and list it: both or none.
+
+        Raises:
+            _ElsewiseError: others have been quicker.
+        """
+        is_placed = False
+        try:
+            with listing(place), self._lock:
+                if is_new is os.path.lexists(place) or (is_new and self._count >= self._limits.objects):
+                    raise _ElsewiseError
+                os.replace(file, place)
+                is_placed = True
+                self._count += is_new
+                self._remember(place)
+        except BaseException:
+            if is_placed and is_new:
+                with self._lock:
+                    self._unlink(place)
+            raise
 
     def _make_folder(self, folder: Path) -> None:
-        if not folder.is_dir():
+        storage_folder.check_folder(self._objects)
+        if not os.path.lexists(folder):
             folder.mkdir(exist_ok=True)
             make_durable(self._objects)
+        storage_folder.check_folder(folder)
 
-    def _is_short_of(self, size: int) -> bool:
+    def _short_by(self, size: int = 0) -> int:
+        """How many bytes are not free that have to be, with so many more taken."""
         place = os.statvfs(self.incoming)
-        return place.f_bavail * place.f_frsize - size < self._limits.free
+        return self._limits.free + size - place.f_bavail * place.f_frsize
 
-    def _makes_way(self) -> bool:
-        """Whether an old object has given way to a new one, as it may by ``keep = "newest"``."""
-        return self._limits.keep == "newest" and self._remove_oldest()
+    # --- what gives way -----------------------------------------------------------------------------------------------
 
-    def _remove_oldest(self) -> bool:
-        """Remove the file that is there for longest; whether there was one."""
+    def _make_way(self, place: Path, *, is_new: bool) -> None:
+        """See to it that there is room for one object more, for which old ones give way by ``keep = "newest"``.
+
+        Raises:
+            OSError: there is none, and would not be were all of them gone; then none is.
+        """
         with self._lock:
-            if self._oldest is None:
-                self._oldest = deque(sorted(self, key=_age))
-            while self._oldest:
-                path = self._oldest.popleft()
-                with suppress(FileNotFoundError):
-                    path.unlink()
-                    self._count -= 1
-                    break
+            count = self._count + is_new - self._limits.objects
+            if self._limits.keep != "newest":
+                going = []
+                self._check(count, 0)
             else:
-                self._oldest = None
-                self._count = sum(1 for _ in self)  # somebody else may have removed some
-                return False
-        self._removed(path)
+                size = self._short_by() - (0 if is_new else self._size(place) or 0)
+                going = self._going(place, count, size)
+        if gone := self._remove(going) if going else []:
+            names = storage_folder.shown([path.stem for path in gone])
+            objects = "1 object" if len(gone) == 1 else f"{len(gone)} objects"
+            self._told.log("way", logging.INFO, f"{objects} gave way to {place.stem}: {names}")
+
+    def _going(self, place: Path, count: int, size: int) -> list[Path]:
+        """The oldest that make room for so many objects and bytes, but not that at *place*."""
+        sizes = self._by_age()
+        if size > sum(sizes.values()):
+            self._check(0, size)
+        going = []
+        for name in list(sizes):
+            if count <= 0 and size <= 0:
+                break
+            if (path := Path(name)) != place and (freed := self._size(path)) is not None:
+                going.append(path)
+                count, size = count - 1, size - freed
+        self._check(count, size)
+        return going
+
+    def _check(self, count: int, size: int) -> None:
+        """Raise OSError where so many objects or bytes are too much."""
+        if count > 0:
+            raise OSError(errno.EDQUOT, f"as many objects are kept as may be, {self._limits.objects}")
+        if size > 0:
+            raise OSError(errno.ENOSPC, f"less than {self._limits.free} bytes would be free")
+
+    def _held(self) -> int:
+        """How many bytes would be free more, were all objects gone."""
+        with self._lock:
+            return sum(self._by_age().values())
+
+    def _by_age(self) -> dict[str, int]:
+        """What each file of an object takes, the oldest first; of those alone whose names are as we make them."""
+        if self._sizes is None:
+            ours = [path for path in self if is_uid(path.stem) and path == self.path_of(path.stem)]
+            self._sizes = {str(path): self._size(path) or 0 for path in sorted(ours, key=_age)}
+        return self._sizes
+
+    def _size(self, path: Path) -> int | None:
+        """How many bytes are free when it is gone; None where there is none of ours."""
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        is_freed = status.st_nlink == 1 and status.st_dev == self.incoming.stat().st_dev
+        return status.st_blocks * _BLOCK if is_freed else 0
+
+    def _remember(self, place: Path) -> None:
+        """As the newest."""
+        if self._sizes is not None:
+            self._sizes.pop(str(place), None)
+            self._sizes[str(place)] = self._size(place) or 0
+
+    def _remove(self, paths: list[Path]) -> list[Path]:
+        """Remove the files, and forget them: both or none; return those that were there."""
+        with self._leaving(paths), self._lock:
+            return [path for path in paths if self._unlink(path)]
+
+    def _unlink(self, path: Path) -> bool:
+        """Whether there was a file."""
+        if self._sizes is not None:
+            self._sizes.pop(str(path), None)
+        if self._size(path) is None:
+            return False
+        path.unlink(missing_ok=True)
+        self._count -= 1
         return True
+
+
+class _ElsewiseError(Exception):
+    """What was looked at is not so any more."""
 
 
 def place_of(folder: Path, sop_instance_uid: str) -> Path:
@@ -232,37 +357,19 @@ def place_of(folder: Path, sop_instance_uid: str) -> Path:
     """
     if not is_uid(sop_instance_uid):
         raise ValueError("must be a UID")
-    digest = sha256(sop_instance_uid.encode()).hexdigest()
-    return folder / _OBJECTS / digest[:2] / f"{sop_instance_uid}{_SUFFIX}"
+    return folder / OBJECTS / storage_folder.folder_of(sop_instance_uid) / f"{sop_instance_uid}{SUFFIX}"
 
 
 def _age(path: Path) -> int:
     try:
-        return path.stat().st_mtime_ns
+        return path.lstat().st_mtime_ns
     except FileNotFoundError:
         return 0
 
 
-def _claimed(folder: Path) -> int:
-    """Return the descriptor that makes *folder* ours for as long as it is open.
-
-    Raises:
-        StorageError: another process has it.
-    """
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StorageError([f"{folder}: folder: must be that of one node, not of two: another one uses it"]) from None
-    return descriptor
-
-
 def _are_equal(one: Path, other: Path, skip: Callable[[Path], int]) -> bool:
     """Whether two files have the same bytes behind what is to be skipped of each."""
-    with one.open("rb") as left, other.open("rb") as right:
+    with open_regular(one, follow=False) as left, open_regular(other, follow=False) as right:
         left.seek(skip(one))
         right.seek(skip(other))
         while True:

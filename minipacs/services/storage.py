@@ -16,10 +16,10 @@ from minipacs.services.telling import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from pydicom.dataset import FileDataset
-
+    from minipacs.services.header import Header
     from minipacs.services.intake import IncomingFile
     from minipacs.services.object_files import ObjectFiles
 
@@ -38,15 +38,20 @@ class StorageSCP:
 
     Args:
         files: where.
-        added: told of each file that is new or another than before, with what has been read of it.
+        listing: returns the block in which a file takes its place: it lists it by its header, or fails. It is given
+            the place, the header, and the file that is to be there.
         overwrite: whether an object takes the place of another one with its UID.
     """
 
     def __init__(
-        self, files: ObjectFiles, added: Callable[[Path, Dataset | None], None], *, overwrite: bool = False
+        self,
+        files: ObjectFiles,
+        listing: Callable[[Path, Header, Path], AbstractContextManager[object]],
+        *,
+        overwrite: bool = False,
     ) -> None:
         self._files = files
-        self._added = added
+        self._listing = listing
         self._overwrite = overwrite
 
     def handlers(self) -> list[tuple[Any, Callable[..., Any]]]:
@@ -74,33 +79,34 @@ class StorageSCP:
         if file.fault:
             return _status(OUT_OF_RESOURCES, file.fault)
         try:  # as the index is going to: what is acknowledged is found
-            head = read_to_its_end(file.path)
-            values = header_of(head).values
+            header = header_of(read_to_its_end(file.path))
         except ReadingError as error:
             return _status(_STATUSES.get(type(error), CANNOT_UNDERSTAND), str(error))
-        uids = values["SOPClassUID"], values["SOPInstanceUID"]
+        uids = header.values["SOPClassUID"], header.values["SOPInstanceUID"]
         if uids != (sop_class_uid, sop_instance_uid):
             return _status(DOES_NOT_MATCH, "SOP class or instance is not that of the data set")
-        return self._keep(file, sop_instance_uid, head)
+        return self._keep(file, sop_instance_uid, header)
 
-    def _keep(self, file: IncomingFile, sop_instance_uid: str, head: FileDataset) -> int | Dataset:
+    def _keep(self, file: IncomingFile, sop_instance_uid: str, header: Header) -> int | Dataset:
         try:
-            kept = self._files.keep(file.path, sop_instance_uid, overwrite=self._overwrite, skip=_start_of_data_set)
+            kept = self._files.keep(
+                file.path,
+                sop_instance_uid,
+                overwrite=self._overwrite,
+                skip=_start_of_data_set,
+                listing=lambda place: self._listing(place, header, file.path),
+            )
         except OSError as error:
-            return _status(OUT_OF_RESOURCES, error.strerror or str(error))
+            return self._tell(error)
         if kept is Kept.REFUSED:  # its data set is another, or the same one in another transfer syntax
             return _status(KEPT_THE_FIRST, "another object has this UID; that one is kept")
-        if kept is not Kept.IDENTICAL:
-            self._tell(self._files.path_of(sop_instance_uid), head)
         return SUCCESS
 
-    def _tell(self, path: Path, head: FileDataset) -> None:
-        head.filename = str(path)  # where pydicom reads values that it passed over, if they are asked for
-        is_deflated = head.file_meta.TransferSyntaxUID.is_deflated  # in which it does not find them
-        try:
-            self._added(path, None if is_deflated else head)
-        except Exception as error:  # noqa: BLE001 - the object is kept, and the index can be made again from the files
-            tell("index", "an object is stored, but not in the index: minipacs storage reindex", error)
+    def _tell(self, error: OSError) -> Dataset:
+        """It is ours, not the peer's: the folder is gone, the disk is full, the index is locked."""
+        reason = error.strerror or str(error)
+        self._files.tell_refusal(reason, error.filename)
+        return _status(OUT_OF_RESOURCES, reason)
 
 
 def _status(status: int, comment: str) -> Dataset:

@@ -10,7 +10,9 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
 from minipacs.services.extended_negotiation import Agreed, agreed, answer
-from minipacs.services.index import INDEX_NAME, Index
+from minipacs.services.index import Index
+from minipacs.services.index_file import INDEX_NAME
+from minipacs.services.object_files import place_of
 from minipacs.services.sop_classes import FIND, GET, MOVE
 from tests.peers.node import Node, serving, table
 
@@ -61,7 +63,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
             StudyInstanceUID=f"{ROOT}.1.{number}",
             SeriesInstanceUID=f"{ROOT}.2.{number}",
         )
-        write(folder / "store" / "objects" / "00" / f"{data.SOPInstanceUID}.dcm", data)
+        write(place_of(folder / "store", data.SOPInstanceUID), data)
     with serving(folder, table({"name": "tester", "ae_title": "TESTER"}), "--storage", "store") as node:
         yield node
 

@@ -342,7 +342,7 @@ def test_the_folder_may_be_moved(two_patients: Index, tmp_path: Path) -> None:
 
 def spoilt(file: Path, how: str) -> None:
     if how == "noise":
-        file.write_bytes(b"not a database" * 500)
+        file.write_bytes(file.read_bytes()[:100] + b"not a database" * 500)
     elif how == "cut":
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     elif how == "empty":
@@ -354,10 +354,10 @@ def spoilt(file: Path, how: str) -> None:
         file.write_bytes(data)
     else:
         with closing(sqlite3.connect(file)) as connection:
-            connection.execute("PRAGMA user_version = 4711" if how == "version" else "PRAGMA application_id = 7")
+            connection.execute("PRAGMA user_version = 4711")
 
 
-@pytest.mark.parametrize("how", ["noise", "cut", "empty", "page", "version", "application"])
+@pytest.mark.parametrize("how", ["noise", "cut", "empty", "page", "version"])
 def test_an_index_that_cannot_be_trusted_begins_anew(two_patients: Index, how: str) -> None:
     two_patients.close()
     spoilt(two_patients.file, how)
