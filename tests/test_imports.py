@@ -193,7 +193,6 @@ ARROWS = {
     "services.destination": "certificate errors escape peers",
     "services.drawing": "",
     "services.durable": "",
-    "services.elements": "regular_file services.sop_classes",
     "services.errands": "handover services.counting",
     "services.extended_negotiation": "services.sop_classes",
     "services.fetched_files": "errors services.durable services.incoming",
@@ -201,7 +200,7 @@ ARROWS = {
     "services.find_scu": "services.operation services.statuses",
     "services.header": "services.attributes services.bounded_reading services.sequences services.texts",
     "services.header_table": "services.bounded_reading services.header services.shown",
-    "services.image_files": "errors services.bounded_reading services.content services.elements",
+    "services.image_files": "errors services.bounded_reading services.content",
     "services.incoming": "",
     "services.index": (
         "services.attributes services.extended_negotiation services.header services.object_files services.query "
@@ -255,9 +254,9 @@ ARROWS = {
     "services.retrieve_plan": "services.calling services.inquiry services.sop_classes",
     "services.retrieve_report": "report services.retrieve_scu",
     "services.retrieve_scu": (
-        "diagnosis echo_result escape recognition rules services.caller services.elements services.fetched_files "
-        "services.inquiry services.keys services.operation services.retrieve_plan services.statuses "
-        "services.texts"
+        "diagnosis echo_result escape recognition rules services.bounded_reading services.caller "
+        "services.fetched_files services.inquiry services.keys services.operation services.retrieve_plan "
+        "services.statuses services.texts"
     ),
     "services.sample_image": "association_record names services.bounded_reading services.image_files",
     "services.sequences": "escape services.attributes services.matching services.texts",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 from pydicom import dcmread
-from pydicom.datadict import dictionary_VR, private_dictionaries  # type: ignore[attr-defined]
+from pydicom.datadict import dictionary_VR, keyword_for_tag, private_dictionaries  # type: ignore[attr-defined]
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
@@ -106,10 +106,10 @@ class ReadingError(ValueError):
 
 
 class CutShort(ReadingError):
-    """It ends in the middle of an element."""
+    """It ends in the middle of an element, or before the first."""
 
-    def __init__(self) -> None:
-        super().__init__("the data set is cut short")
+    def __init__(self, where: str = "") -> None:
+        super().__init__(f"the data set is cut short{where}")
 
 
 class TooMuch(ReadingError):
@@ -168,7 +168,7 @@ def selected(path: Path, tags: Collection[int], *, is_whole: bool = False, follo
         walk = _Walk(_source(file, encoding), encoding.order, KEPT)
         pieces = walk.select(encoding.is_implicit, tags, is_whole=is_whole)
     if not walk.at:
-        raise ReadingError("the data set is empty")
+        raise CutShort(": it is empty")
     data = _read(b"".join(piece for piece in pieces.values() if _is_small(piece, encoding)), encoding)
     return FileDataset(path, data, bytes(_PREAMBLE), meta, encoding.is_implicit, encoding.is_little)
 
@@ -347,6 +347,7 @@ class _Walk:
         self._is_deep = is_deep
         self._parts = 0
         self._copy: bytearray | None = None
+        self._within: int | None = None  # the tag of the element of which we are in the value
         self.at = 0
 
     def select(
@@ -363,10 +364,16 @@ class _Walk:
         Raises:
             ReadingError: it cannot be read, or is beyond its bounds.
         """
+        try:
+            return self._select(is_implicit, tags, is_whole, is_guessed)
+        except CutShort:
+            raise CutShort("" if self._within is None else f" in {_name(self._within)}") from None
+
+    def _select(self, is_implicit: bool, tags: Collection[int], is_whole: bool, is_guessed: bool) -> dict[int, bytes]:
         kept: dict[int, bytes] = {}
         last, is_past = max(tags, default=0), False
         while True:
-            self._copy = bytearray()
+            self._within, self._copy = None, bytearray()
             if not (first := self._first()):
                 return kept
             if self.at == len(first):
@@ -377,6 +384,7 @@ class _Walk:
                 return kept
             if is_past or tag not in tags or _PIECE.size < length < _UNDEFINED:
                 self._copy = None
+            self._within = tag
             self._value(tag, vr, length, is_implicit, 0)
             kept.pop(tag, None)  # of two, pydicom has the last
             if self._copy is not None:
@@ -516,6 +524,10 @@ class _Walk:
         self._parts += parts
         if self._parts > self._bounds.parts:
             raise TooMuch(f"the data set has more than {self._bounds.parts} elements or items")
+
+
+def _name(tag: int) -> str:
+    return f"{keyword_for_tag(tag)} ({tag >> 16:04X},{tag & 0xFFFF:04X})".strip()
 
 
 def _has_vr(first: bytes) -> bool:

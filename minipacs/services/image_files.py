@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
-from pydicom.uid import MediaStorageDirectoryStorage
+from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from minipacs.errors import FileError
-from minipacs.services.bounded_reading import DIRECTORY, ReadingError, file_meta, whole
+from minipacs.services.bounded_reading import DIRECTORY, CutShort, ReadingError, file_meta, selected, whole
 from minipacs.services.content import OddDataSet, as_it_is
-from minipacs.services.elements import CutShort, check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -147,12 +146,16 @@ def flaw(path: Path, sop_class: str, sop_instance: str, transfer_syntax: str) ->
         OSError: it cannot be read.
     """
     try:
-        check_whole(path, transfer_syntax)
+        if UID(transfer_syntax).is_transfer_syntax and not UID(transfer_syntax).is_private:
+            selected(path, (), is_whole=True)
+    except CutShort as error:
+        return Fault("store.unreadable", str(error))
+    except ReadingError:
+        pass  # the peer judges what is no data set in its transfer syntax
+    try:
         as_it_is(path, sop_class, sop_instance, transfer_syntax)
     except OddDataSet as error:
         return Fault("store.odd", str(error))
-    except CutShort as error:
-        return Fault("store.unreadable", f"{error}: it is cut short")
     return None
 
 

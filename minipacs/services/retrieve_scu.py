@@ -12,7 +12,7 @@ from minipacs.echo_result import Outcome
 from minipacs.escape import escape
 from minipacs.recognition import Failed
 from minipacs.rules import is_uid
-from minipacs.services.elements import values
+from minipacs.services.bounded_reading import ReadingError, selected
 from minipacs.services.fetched_files import FetchedFiles
 from minipacs.services.inquiry import Inquiry
 from minipacs.services.keys import UNIQUE_KEYS, tag_of
@@ -267,15 +267,19 @@ class Get(Retrieval):
 
     def _is_announced(self, path: Path, sop_class: str, uid: str) -> bool:
         """Look at the UIDs inside an object: whether it is the one that was announced, and one that was asked for."""
-        inside = values(path, (_SOP_CLASS, _SOP_INSTANCE, *_KEYS))
-        found = inside.get(_SOP_CLASS, ""), inside.get(_SOP_INSTANCE, "")
+        try:
+            inside = selected(path, (_SOP_CLASS, _SOP_INSTANCE, *_KEYS))
+        except ReadingError as error:
+            self._doubt(f"object {uid} of SOP class {escape(sop_class)}: not kept, for {error}")
+            return False
+        found = text_of(inside, _SOP_CLASS, "UI"), text_of(inside, _SOP_INSTANCE, "UI")
         if found != (sop_class, uid):
             named = " of SOP class ".join(escape(one) or "none" for one in reversed(found))
             self._doubt(f"object {uid} of SOP class {escape(sop_class)}: not kept, for its data set is that of {named}")
             return False
         for tag, asked in self._asked.items():
-            if inside.get(tag, asked[0]) not in asked:
-                self._doubt(f"object {uid}: not asked for, with {_KEYS[tag]} {escape(inside[tag])}")
+            if (value := text_of(inside, tag, "UI")) and value not in asked:
+                self._doubt(f"object {uid}: not asked for, with {_KEYS[tag]} {escape(value)}")
                 break
         return True
 

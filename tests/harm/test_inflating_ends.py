@@ -67,7 +67,8 @@ def test_so_is_one_that_is_cut_short_or_damaged(node: Node) -> None:
     with associated(node.port, CT_IMAGE_STORAGE, DEFLATED) as peer:
         for cut in (1, 2, 10, len(data) // 2, len(data) - 1):
             status, comment = stored(peer, data[:-cut], UID)
-            assert (status, comment) == (0xC000, "the data set is cut short")
+            assert status == 0xC000
+            assert comment.startswith("the data set is cut short")
         damaged = data[:500] + b"\xff" * 500 + data[1000:]
         assert stored(peer, damaged, UID)[0] == 0xC000
         by_zlib = zlib.compress(encoded(image(UID)))  # with a header, as PS3.5 §A.5 has it not

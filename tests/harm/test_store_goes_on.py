@@ -10,7 +10,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
 from pynetdicom import build_context, evt
 
-from minipacs.services.elements import CutShort, check_whole
+from minipacs.services.bounded_reading import CutShort, selected
 from tests import service_fakes as fakes
 from tests.fakes import aborts_the_request, faking, in_turn, rejects
 from tests.peers.scp import answering, contexts, storing
@@ -152,7 +152,7 @@ def samples(folder: Path) -> dict[str, Path]:
 
 def test_no_file_that_is_whole_is_taken_for_one_that_is_cut_short(tmp_path: Path) -> None:
     for path in samples(tmp_path).values():
-        check_whole(path, str(dcmread(path).file_meta.TransferSyntaxUID))
+        selected(path, (), is_whole=True)
 
 
 def test_wherever_a_file_is_cut_it_is_found(tmp_path: Path) -> None:
@@ -160,14 +160,13 @@ def test_wherever_a_file_is_cut_it_is_found(tmp_path: Path) -> None:
     for path in samples(tmp_path).values():
         content = path.read_bytes()
         dataset = dcmread(path)
-        syntax = str(dataset.file_meta.TransferSyntaxUID)
         start = 144 + int.from_bytes(content[140:144], "little")
         cut = tmp_path / "cut.dcm"
         missed = []
         for end in range(len(content) - 1, start, -max(1, (len(content) - start) // 150)):
             cut.write_bytes(content[:end])
             try:
-                check_whole(cut, syntax)
+                selected(cut, (), is_whole=True)
                 missed.append(end)
             except CutShort:
                 pass
@@ -183,8 +182,7 @@ def test_a_file_that_is_cut_short_is_found_before_it_is_sent(name: str, share: f
     with faking(fakes.takes) as fake:
         code, (failed,), summary = run_json(tmp_path, fake.peer, cut)
     assert (code, failed["code"], summary["failed"]) == (1, "store.unreadable", 1)
-    assert failed["reason"].startswith("the file cannot be read: it ends ")
-    assert failed["reason"].endswith(": it is cut short")
+    assert failed["reason"] == "the file cannot be read: the data set is cut short in PixelData (7FE0,0010)"
     assert fake.received == []
 
 
@@ -208,10 +206,10 @@ def test_what_inflates_without_end_is_gone_through_in_little_memory(tmp_path: Pa
     path = write(tmp_path / "large.dcm", data_set(1, PixelData=bytes(100_000_000)), DeflatedExplicitVRLittleEndian)
     tracemalloc.start()
     try:
-        check_whole(path, DeflatedExplicitVRLittleEndian)
+        selected(path, (), is_whole=True)
         path.write_bytes(path.read_bytes()[:-100])
-        with pytest.raises(CutShort, match="has no end"):
-            check_whole(path, DeflatedExplicitVRLittleEndian)
+        with pytest.raises(CutShort, match=r"in PixelData \(7FE0,0010\)"):
+            selected(path, (), is_whole=True)
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
     finally:
         tracemalloc.stop()
