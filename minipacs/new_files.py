@@ -85,21 +85,20 @@ def alone_at(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(place: Path, within: float = LOCK_PATIENCE) -> Iterator[None]:
+def locked(place: Path) -> Iterator[None]:
     """Hold the lock of *place*: a file beside it, which is taken away again; a stale one is no obstacle.
 
     Args:
         place: what is to be locked, which need not be there.
-        within: seconds to wait for it.
 
     Raises:
         OSError: there can be no lock.
         LockedError: another has it for longer than that.
     """
     lock = place.with_name(f".{place.name}.lock")
-    descriptor = _take(lock, monotonic() + within)
+    descriptor = _take(lock, monotonic() + LOCK_PATIENCE)
     if descriptor is None:
-        raise LockedError(f"another command edits it for longer than {within:g} s: it holds {lock}")
+        raise LockedError(f"another command edits it for longer than {LOCK_PATIENCE:g} s: it holds {lock}")
     try:
         yield
     finally:
