@@ -21,10 +21,20 @@ def noting(removed: list[Path], paths: Sequence[Path]) -> Iterator[None]:
     removed += paths
 
 
-def keep(files: ObjectFiles, uid: str, content: bytes = b"abc", *, overwrite: bool = False) -> Kept:
+def keep(
+    files: ObjectFiles,
+    uid: str,
+    content: bytes = b"abc",
+    *,
+    overwrite: bool = False,
+    removed: list[Path] | None = None,
+) -> Kept:
     file = files.new_file()
     file.write_bytes(content)
-    return files.keep(file, uid, overwrite=overwrite, skip=lambda _: 1)
+    gone: list[Path] = [] if removed is None else removed
+    return files.keep(
+        file, uid, overwrite=overwrite, skip=lambda _: 1, listing=lambda _, leaving: noting(gone, leaving)
+    )
 
 
 def test_an_object_is_named_after_its_uid(tmp_path: Path) -> None:
@@ -128,14 +138,14 @@ def test_the_limit_of_objects_holds_and_one_that_is_there_may_come_again(tmp_pat
 def test_the_oldest_gives_way_where_that_is_wanted(tmp_path: Path) -> None:
     removed: list[Path] = []
     limits = StorageLimits(free=0, objects=3, keep="newest")
-    files = ObjectFiles(tmp_path, limits, partial(noting, removed))
+    files = ObjectFiles(tmp_path, limits)
     for number in range(1, 4):
         keep(files, f"1.2.{number}")
         os.utime(files.path_of(f"1.2.{number}"), (number, number))
     assert keep(files, "1.2.1") is Kept.IDENTICAL
     assert removed == []
     for number in range(4, 6):
-        keep(files, f"1.2.{number}")
+        keep(files, f"1.2.{number}", removed=removed)
     assert [path.stem for path in removed] == ["1.2.1", "1.2.2"]
     assert sorted(path.stem for path in files) == ["1.2.3", "1.2.4", "1.2.5"]
 
@@ -149,3 +159,27 @@ def test_where_it_would_not_help_nothing_gives_way(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=f"less than {1 << 60} bytes would be free"):
         keep(files, "1.2.4")
     assert [path.stem for path in files] == ["1.2.3"]
+
+
+def test_where_it_cannot_be_listed_nothing_is_changed(tmp_path: Path) -> None:
+    files = ObjectFiles(tmp_path, StorageLimits(free=0, objects=2, keep="newest"))
+    keep(files, "1.2.1")
+    keep(files, "1.2.2")
+    for fails_late in (False, True):
+        for uid, content in (("1.2.3", b"abc"), ("1.2.4", b"abd")):
+            with pytest.raises(OSError, match="cannot be listed"):
+                put(files, uid, content, fails_late=fails_late)
+            assert sorted(path.stem for path in files) == ["1.2.1", "1.2.2"]
+            assert (len(files), list(files.incoming.iterdir())) == (2, [])
+
+
+def put(files: ObjectFiles, uid: str, content: bytes, *, fails_late: bool) -> None:
+    @contextmanager
+    def failing(_: Path, __: Sequence[Path]) -> Iterator[None]:
+        if fails_late:
+            yield
+        raise OSError("cannot be listed")
+
+    file = files.new_file()
+    file.write_bytes(content)
+    files.keep(file, uid, overwrite=True, skip=lambda _: 1, listing=failing)

@@ -99,17 +99,24 @@ class Index:
             pass
 
     @contextmanager
-    def adding(self, path: Path, header: Header, file: Path) -> Iterator[None]:
+    def adding(self, path: Path, header: Header, file: Path, leaving: Iterable[Path] = ()) -> Iterator[None]:
         """List the object for which *file* takes the place at *path* meanwhile; nothing else is changed meanwhile.
 
-        Where that fails, what was listed stays.
+        Args:
+            path: where it is to be.
+            header: what is listed of it.
+            file: where it is.
+            leaving: the files that give way to it meanwhile.
 
         Raises:
             OSError: *file* cannot be looked at.
             sqlite3.Error: the index cannot be written, or another process has kept it locked.
+            Exception: what is raised meanwhile; what was listed stays.
         """
         stat = file.stat()
         with self._transaction(_PATIENCE):
+            for one in leaving:
+                self._take(one)
             self._put(path, header, stat.st_size, stat.st_mtime_ns)
             yield
 

@@ -109,8 +109,10 @@ class NodeServices(ServiceServer):
 
         return client_context(self._tls)
 
-    def _listing(self, place: Path, header: Header, file: Path) -> AbstractContextManager[None]:
-        return self._changing(self.index.adding(place, header, file))
+    def _listing(
+        self, place: Path, header: Header, file: Path, leaving: Sequence[Path]
+    ) -> AbstractContextManager[None]:
+        return self._changing(self.index.adding(place, header, file, leaving))
 
     def _leaving(self, paths: Sequence[Path]) -> AbstractContextManager[None]:
         return self._changing(self.index.removing(paths))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from minipacs.settings import StorageLimits
 
     _Change = AbstractContextManager[object]
+    _Listing = Callable[[Path, Sequence[Path]], _Change]
 
 _MOST_TRIES = 100
 """To keep a file, while others take its place or its room again and again."""
@@ -77,7 +78,7 @@ class ObjectFiles:
     Args:
         folder: where they are.
         limits: what is kept at most.
-        leaving: returns the block in which files are removed: it forgets them, or fails, and they stay.
+        leaving: returns the block in which objects are removed by name: it forgets them, or fails, and they stay.
 
     Attributes:
         folder: likewise, absolute.
@@ -142,7 +143,8 @@ class ObjectFiles:
             OSError: it cannot be removed.
         """
         place = self.path_of(sop_instance_uid)
-        return self._remove([place]) == [place]
+        with self._leaving([place]), self._lock:
+            return self._unlink(place)
 
     def new_file(self) -> Path:
         """Return the path of a file that may grow until it is kept; nobody else has it."""
@@ -165,7 +167,7 @@ class ObjectFiles:
         *,
         overwrite: bool,
         skip: Callable[[Path], int],
-        listing: Callable[[Path], _Change] = nullcontext,
+        listing: _Listing = lambda _, __: nullcontext(),
     ) -> Kept:
         """Make a file that is whole, and on disk, that of its object; it is gone from where it was in any case.
 
@@ -174,13 +176,14 @@ class ObjectFiles:
             sop_instance_uid: of the object.
             overwrite: whether it takes the place of another one.
             skip: returns how many bytes precede what of a file is compared.
-            listing: returns the block in which the file takes its place: it lists it, or fails, and nothing is kept.
+            listing: returns the block in which the file takes its place, and others give way to it: it lists it so,
+                or fails, and all stays as it is.
 
         Returns:
             What became of it; it survives the loss of power then.
 
         Raises:
-            OSError: it cannot be kept; nothing has given way to it, unless another program took the room.
+            OSError: it cannot be kept; nothing has given way to it.
         """
         place = self.path_of(sop_instance_uid)
         try:
@@ -203,7 +206,7 @@ class ObjectFiles:
         file: Path,
         place: Path,
         skip: Callable[[Path], int],
-        listing: Callable[[Path], _Change],
+        listing: _Listing,
         *,
         overwrite: bool,
     ) -> Kept:
@@ -215,25 +218,28 @@ class ObjectFiles:
                         return Kept.IDENTICAL
                     if not overwrite:
                         return Kept.REFUSED
-                self._make_way(place, is_new=is_new)
-                self._place(file, place, listing, is_new=is_new)
+                going = self._going(place, is_new=is_new)
+                self._place(file, place, going, listing, is_new=is_new)
             except (_ElsewiseError, FileNotFoundError):
                 if not file.exists() or not place.parent.exists():
                     raise
             else:
+                self._tell_of(going, place)
                 return Kept.NEW if is_new else Kept.OVERWRITTEN
         raise OSError(errno.EBUSY, "too many keep objects at once", str(place))
 
-    def _place(self, file: Path, place: Path, listing: Callable[[Path], _Change], *, is_new: bool) -> None:
-        """Put the file where it belongs, and list it: both or none.
+    def _place(self, file: Path, place: Path, going: list[Path], listing: _Listing, *, is_new: bool) -> None:
+        """Put the file where it belongs, then remove those that give way to it, and list it so: all or nothing.
 
         Raises:
             _ElsewiseError: others have been quicker.
         """
         is_placed = False
         try:
-            with listing(place), self._lock:
-                if is_new is os.path.lexists(place) or (is_new and self._count >= self._limits.objects):
+            with listing(place, going), self._lock:
+                if is_new is os.path.lexists(place) or any(self._size(path) is None for path in going):
+                    raise _ElsewiseError
+                if is_new and self._count + 1 - len(going) > self._limits.objects:
                     raise _ElsewiseError
                 os.replace(file, place)
                 is_placed = True
@@ -244,6 +250,9 @@ class ObjectFiles:
                 with self._lock:
                     self._unlink(place)
             raise
+        with self._lock:  # what is listed no longer, and left by a crash, is listed again at the next start
+            for path in going:
+                self._unlink(path)
 
     def _make_folder(self, folder: Path) -> None:
         storage_folder.check_folder(self._objects)
@@ -259,27 +268,21 @@ class ObjectFiles:
 
     # --- what gives way -----------------------------------------------------------------------------------------------
 
-    def _make_way(self, place: Path, *, is_new: bool) -> None:
-        """See to it that there is room for one object more, for which old ones give way by ``keep = "newest"``.
+    def _going(self, place: Path, *, is_new: bool) -> list[Path]:
+        """The oldest, which make room for one at *place* by ``keep = "newest"``.
 
         Raises:
-            OSError: there is none, and would not be were all of them gone; then none is.
+            OSError: there is no room, and would not be were all of them gone.
         """
         with self._lock:
-            count = self._count + is_new - self._limits.objects
+            count = self._count + 1 - self._limits.objects if is_new else 0
             if self._limits.keep != "newest":
-                going = []
                 self._check(count, 0)
-            else:
-                size = self._short_by() - (0 if is_new else self._size(place) or 0)
-                going = self._going(place, count, size)
-        if gone := self._remove(going) if going else []:
-            names = storage_folder.shown([path.stem for path in gone])
-            objects = "1 object" if len(gone) == 1 else f"{len(gone)} objects"
-            self._told.log("way", logging.INFO, f"{objects} gave way to {place.stem}: {names}")
+                return []
+            return self._oldest(place, count, self._short_by() - (0 if is_new else self._size(place) or 0))
 
-    def _going(self, place: Path, count: int, size: int) -> list[Path]:
-        """The oldest that make room for so many objects and bytes, but not that at *place*."""
+    def _oldest(self, place: Path, count: int, size: int) -> list[Path]:
+        """So many that *count* objects and *size* bytes are less; but not that at *place*."""
         sizes = self._by_age()
         if size > sum(sizes.values()):
             self._check(0, size)
@@ -292,6 +295,12 @@ class ObjectFiles:
                 count, size = count - 1, size - freed
         self._check(count, size)
         return going
+
+    def _tell_of(self, gone: list[Path], place: Path) -> None:
+        if gone:
+            names = storage_folder.shown([path.stem for path in gone])
+            objects = "1 object" if len(gone) == 1 else f"{len(gone)} objects"
+            self._told.log("way", logging.INFO, f"{objects} gave way to {place.stem}: {names}")
 
     def _check(self, count: int, size: int) -> None:
         """Raise OSError where so many objects or bytes are too much."""
@@ -328,11 +337,6 @@ class ObjectFiles:
         if self._sizes is not None:
             self._sizes.pop(str(place), None)
             self._sizes[str(place)] = self._size(place) or 0
-
-    def _remove(self, paths: list[Path]) -> list[Path]:
-        """Remove the files, and forget them: both or none; return those that were there."""
-        with self._leaving(paths), self._lock:
-            return [path for path in paths if self._unlink(path)]
 
     def _unlink(self, path: Path) -> bool:
         """Whether there was a file."""

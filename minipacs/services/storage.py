@@ -15,7 +15,7 @@ from minipacs.services.object_files import Kept
 from minipacs.services.telling import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -39,14 +39,14 @@ class StorageSCP:
     Args:
         files: where.
         listing: returns the block in which a file takes its place: it lists it by its header, or fails. It is given
-            the place, the header, and the file that is to be there.
+            the place, the header, the file that is to be there, and those that give way to it.
         overwrite: whether an object takes the place of another one with its UID.
     """
 
     def __init__(
         self,
         files: ObjectFiles,
-        listing: Callable[[Path, Header, Path], AbstractContextManager[object]],
+        listing: Callable[[Path, Header, Path, Sequence[Path]], AbstractContextManager[object]],
         *,
         overwrite: bool = False,
     ) -> None:
@@ -94,7 +94,7 @@ class StorageSCP:
                 sop_instance_uid,
                 overwrite=self._overwrite,
                 skip=_start_of_data_set,
-                listing=lambda place: self._listing(place, header, file.path),
+                listing=lambda place, leaving: self._listing(place, header, file.path, leaving),
             )
         except OSError as error:
             return self._tell(error)
