@@ -188,7 +188,7 @@ ARROWS = {
     ),
     "services.checkpoint": "",
     "services.computed": "",
-    "services.content": "services.bounded_reading services.sop_classes",
+    "services.content": "regular_file services.bounded_reading services.sop_classes",
     "services.counting": "handover",
     "services.destination": "certificate errors escape peers",
     "services.drawing": "",
@@ -231,9 +231,7 @@ ARROWS = {
         "services.query_retrieve services.server services.storage services.storage_folder services.telling "
         "settings tls"
     ),
-    "services.object_files": (
-        "errors escape regular_file rules services.durable services.storage_folder services.told settings"
-    ),
+    "services.object_files": "errors escape regular_file rules services.durable services.storage_folder settings",
     "services.operation": (
         "diagnosis echo_result names recognition services.caller services.calling services.sop_classes "
         "services.statuses"
@@ -286,7 +284,6 @@ ARROWS = {
     ),
     "services.telling": "flood_log services.intake",
     "services.texts": "",
-    "services.told": "flood",
     "settings": "errors rules schema toml_file wire.framing wire.messages",
     "shortfall": "diagnosis ending escape rules wire.dimse wire.items",
     "side_by_side": "echo_result peers scu",

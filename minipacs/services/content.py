@@ -10,6 +10,7 @@ message has been made of it, the right one is put in its place, which it sends f
 
 from __future__ import annotations
 
+import os
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 from pynetdicom.dsutils import encode, split_dataset
 
+from minipacs.regular_file import open_regular
 from minipacs.services.bounded_reading import whole
 from minipacs.services.sop_classes import DEFLATED
 
@@ -53,10 +55,15 @@ def as_it_is(path: Path, sop_class: str, sop_instance: str, transfer_syntax: str
 
     Raises:
         OddDataSet: that cannot be sent.
+        ValueError: it is in another transfer syntax.
         OSError: it cannot be read.
     """
-    start = split_dataset(path)[1]
-    check_even(path.stat().st_size - start, transfer_syntax)
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+    meta, start = split_dataset(path)
+    if meta.get("TransferSyntaxUID") != transfer_syntax:  # it was replaced since it was looked up
+        raise ValueError(f"its transfer syntax is no longer {UID(transfer_syntax).name}")
+    check_even(size - start, transfer_syntax)
     return Content(_header(sop_class, sop_instance, UID(transfer_syntax)), (path, start))
 
 

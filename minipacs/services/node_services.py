@@ -55,7 +55,7 @@ class NodeServices(ServiceServer):
     ) -> None:
         storage = settings.storage
         assert storage.folder is not None, "switched off"
-        self.files = ObjectFiles(storage.folder, storage.limits, self._leaving)
+        self.files = ObjectFiles(storage.folder, storage.limits, self._leaving, _tell)
         self.index = self._open_index()
         scp = StorageSCP(self.files, self._listing, overwrite=storage.overwrite)
         self._tls = settings.tls
@@ -125,6 +125,10 @@ class NodeServices(ServiceServer):
                 yield
         except sqlite3.Error as error:
             raise OSError(errno.EBUSY, f"the index cannot be written: {error}", str(self.index.file)) from None
+
+
+def _tell(kind: str, level: int, text: str) -> None:
+    tell(kind, text, level=level)
 
 
 def _as_line(path: Path, error: Exception) -> str:

@@ -27,7 +27,6 @@ from minipacs.rules import is_uid
 from minipacs.services import storage_folder
 from minipacs.services.durable import make_durable
 from minipacs.services.storage_folder import INCOMING, OBJECTS, SUFFIX
-from minipacs.services.told import Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,6 +78,7 @@ class ObjectFiles:
         folder: where they are.
         limits: what is kept at most.
         leaving: returns the block in which objects are removed by name: it forgets them, or fails, and they stay.
+        tell: is told what makes two events alike, a level of the logging module, and what there is to say of one.
 
     Attributes:
         folder: likewise, absolute.
@@ -89,7 +89,11 @@ class ObjectFiles:
     """
 
     def __init__(
-        self, folder: Path, limits: StorageLimits, leaving: Callable[[Sequence[Path]], _Change] = nullcontext
+        self,
+        folder: Path,
+        limits: StorageLimits,
+        leaving: Callable[[Sequence[Path]], _Change] = nullcontext,
+        tell: Callable[[str, int, str], None] = lambda _, level, text: logger.log(level, "%s", text),
     ) -> None:
         self.folder = folder.absolute()
         self.incoming = self.folder / INCOMING
@@ -97,7 +101,7 @@ class ObjectFiles:
         self._limits = limits
         self._leaving = leaving
         self._lock = threading.Lock()  # of what names are in use, and of the count; taken last
-        self._told = Told()
+        self._tell = tell
         self._sizes: dict[str, int] | None = None  # path → bytes, the oldest first; read when the first has to give way
         try:
             self._claim = storage_folder.take(folder)
@@ -197,7 +201,7 @@ class ObjectFiles:
     def tell_refusal(self, why: str, path: Path | str | None = None) -> None:
         """Log that an object was refused for what is ours: *why*, and at which *path*, else that of the folder."""
         text = f"{escape(os.fspath(path or self.folder))}: {why}: an object was refused with 0xA700"
-        self._told.log(why, logging.WARNING, text)
+        self._tell(f"refused: {why}", logging.WARNING, f"storage: {text}")
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -300,7 +304,7 @@ class ObjectFiles:
         if gone:
             names = storage_folder.shown([path.stem for path in gone])
             objects = "1 object" if len(gone) == 1 else f"{len(gone)} objects"
-            self._told.log("way", logging.INFO, f"{objects} gave way to {place.stem}: {names}")
+            self._tell("way", logging.INFO, f"storage: {objects} gave way to {place.stem}: {names}")
 
     def _check(self, count: int, size: int) -> None:
         """Raise OSError where so many objects or bytes are too much."""

@@ -80,6 +80,8 @@ class StorageSCP:
             return _status(OUT_OF_RESOURCES, file.fault)
         try:  # as the index is going to: what is acknowledged is found
             header = header_of(read_to_its_end(file.path))
+        except OSError as error:
+            return self._tell(error)
         except ReadingError as error:
             return _status(_STATUSES.get(type(error), CANNOT_UNDERSTAND), str(error))
         uids = header.values["SOPClassUID"], header.values["SOPInstanceUID"]

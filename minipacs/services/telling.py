@@ -14,15 +14,15 @@ log: ContextVar[FloodLog | None] = ContextVar("log", default=None)
 _OF_NONE = FloodLog()
 
 
-def tell(kind: str, text: str, error: BaseException | None = None) -> None:
+def tell(kind: str, text: str, error: BaseException | None = None, *, level: int = logging.WARNING) -> None:
     """Log *text*, no more than a few times a minute of one kind and one peer.
 
     Args:
         kind: what makes two events of a peer alike.
         text: what there is to say, safe to show.
-        error: whose traceback is told with it; then it is an error, and else a warning.
+        error: whose traceback is told with it; then it is an error.
+        level: of the logging module, where there is none.
     """
     offer = offered.get()
     who = None if offer is None else offer.request.calling_ae_title
-    level = logging.WARNING if error is None else logging.ERROR
-    (log.get() or _OF_NONE).log((kind, who), level, text, error, AT_ONCE)
+    (log.get() or _OF_NONE).log((kind, who), level if error is None else logging.ERROR, text, error, AT_ONCE)
