@@ -58,6 +58,9 @@ _LONGEST = 1.0
 _RETRY = 1.0
 """Seconds after which the files are read again when the system had nothing left to open them with."""
 
+_PATIENCE = 3.0
+"""Seconds for which a thread waits until it is decided, as whoever calls does (listener.py)."""
+
 _NOW, _STOP = object(), object()
 
 _LOSS = 60.0
@@ -155,6 +158,13 @@ class LiveFiles(ABC, Generic[V]):
             return True
         self._orders.put(_Question(told))
         return False
+
+    def now(self) -> V:
+        """Return what is in force, once it is decided about what the files hold, or is late; not for an event loop."""
+        decided = threading.Event()
+        if not self.is_up_to_date(decided.set):
+            decided.wait(_PATIENCE)
+        return self.current
 
     @property
     def faults(self) -> tuple[str, ...]:

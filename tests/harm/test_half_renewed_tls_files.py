@@ -1,6 +1,7 @@
 """Our certificate is exchanged, and its key not yet: no peer is blamed for that, and who asks for objects gets them."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,6 +122,22 @@ def test_where_no_port_follows_the_files_it_is_told_that_they_are_ours(
         )
         assert str(place.key if broken != "no PEM" else place.certificate) in told
         assert "Traceback" not in node.child.log
+
+
+def test_a_destination_that_was_removed_unseen_is_sent_nothing(place: Place, tmp_path: Path) -> None:
+    """By a peer whose association is older than the change."""
+    with destination(place.authority) as (port, received), node_in(tmp_path, place, port, "port = 0") as node:
+        os.link(node.peers, tmp_path / "other")
+        ae = application_entity()
+        ae.add_requested_context(MOVE[1])
+        association = ae.associate("127.0.0.1", node.port, ae_title="MINIPACS")
+        try:
+            (tmp_path / "other").write_text(table({"name": "us", "ae_title": "TESTER"}))
+            keys = identifier("STUDY", StudyInstanceUID=f"{ROOT}.1.1")
+            assert [answer.Status for answer, _ in association.send_c_move(keys, "STORE", MOVE[1])] == [0xA801]
+        finally:
+            association.release()
+        assert received == []
 
 
 def test_a_context_is_made_of_one_reading_of_the_files(place: Place) -> None:
