@@ -52,8 +52,14 @@ CONFIRMATION = 0.2
 Editors truncate, then write; what is seen between is not what anybody meant. A file renamed into place is.
 """
 
+_LONGEST = 1.0
+"""Seconds of changes without a pause, after which what was renamed into place is taken up without its staying there."""
+
 _RETRY = 1.0
 """Seconds after which the files are read again when the system had nothing left to open them with."""
+
+_PATIENCE = 3.0
+"""Seconds for which a thread waits until it is decided, as whoever calls does (listener.py)."""
 
 _NOW, _STOP = object(), object()
 
@@ -102,6 +108,7 @@ class LiveFiles(ABC, Generic[V]):
         self._faults: tuple[str, ...] = ()
         self._decided: _Stamp | None = None  # of the files, when it was decided about what they say
         self._waiting: list[_Question] = []
+        self._begun_at = 0.0
         self._is_resting = True  # nothing is to be decided; a retry may be due all the same
         self._loss_told = -_LOSS
         self._orders: queue.SimpleQueue[object] = queue.SimpleQueue()
@@ -151,6 +158,13 @@ class LiveFiles(ABC, Generic[V]):
             return True
         self._orders.put(_Question(told))
         return False
+
+    def now(self) -> V:
+        """Return what is in force, once it is decided about what the files hold, or is late; not for an event loop."""
+        decided = threading.Event()
+        if not self.is_up_to_date(decided.set):
+            decided.wait(_PATIENCE)
+        return self.current
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -211,11 +225,11 @@ class LiveFiles(ABC, Generic[V]):
                     self._answer()
                 elif due is None or self._is_resting:
                     due, seen, is_whole, is_doubted, has_waited = monotonic(), None, False, False, False
-                    self._is_resting = False
+                    self._begin()
             elif isinstance(order, Change):
                 due, seen = monotonic() + _PAUSES[order], None
                 is_whole, is_doubted, has_waited = order is Change.REPLACED, False, order is Change.WRITING
-                self._is_resting = False
+                self._begin()
             elif order is _NOW:
                 self._follow()
                 stamp, seen = self._stamp(), self._look()
@@ -228,11 +242,19 @@ class LiveFiles(ABC, Generic[V]):
             elif seen is None or stamp != self._stamp():
                 stamp = self._stamp()
                 due, seen = monotonic() + (_SETTLED_WHOLE if is_whole else _SETTLED), self._look()
+                if is_whole and monotonic() > self._begun_at + _LONGEST and not isinstance(seen, FileError):
+                    self._begun_at = monotonic()
+                    self._take_up(seen, stamp, is_certain=False, is_whole=True)
             else:
                 assert stamp is not None
                 is_doubted = not self._take_up(seen, stamp, is_doubted, is_whole)
                 self._is_resting = not is_doubted
                 due, seen = monotonic() + self._confirmation if is_doubted else _next_try(seen, None), None
+
+    def _begin(self) -> None:
+        """Take note that there is something to be decided."""
+        if self._is_resting:
+            self._is_resting, self._begun_at = False, monotonic()
 
     def _next_order(self, due: float | None) -> object:
         """Return the next order, or None when *due* has come before one."""

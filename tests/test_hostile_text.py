@@ -262,7 +262,11 @@ def test_nothing_is_named_after_what_a_peer_sent(ground: Ground) -> None:
     run_minipacs(ground.folder, *IMPORT.format(ground.webs["teller"].url).split())
     new = (names_below(ground.root) | ground.during) - ground.before
     assert sum(name.endswith(".sock") for name in new) == len(NODES)  # so that what comes and goes was seen
-    kept = {name for name in new if not re.fullmatch(r"node\.log|peers\.toml|minipacs(-\d+)?|.*[.:-]\d+\.sock", name)}
+    kept = {
+        name
+        for name in new
+        if not re.fullmatch(r"node\.log|\.?peers\.toml(\.lock)?|minipacs(-\d+)?|.*[.:-]\d+\.(sock|files)", name)
+    }
     assert kept == set()
     assert not [name for name in new if "evil" in name.lower()]
 

@@ -27,12 +27,12 @@ def command(folder: Path, no_wait: bool) -> int:
     try:
         with alone_at(folder / "peers.toml"):
             write_all([NewFile(folder / name, _shipped(name)) for name in _FILES])
-    except FileExistsError as error:  # since we looked
-        raise Refused(f"{error.filename or folder}: there already; nothing was written") from None
     except LockedError as error:
         raise Refused(f"cannot write {folder / 'peers.toml'}: {error}") from None
     except OSError as error:
         names = [str(folder / name) for name in _FILES]
+        if isinstance(error, FileExistsError) and error.filename in names:  # since we looked
+            raise Refused(f"{error.filename}: there already; nothing was written") from None
         place = error.filename if error.filename in names else names[0]
         raise Refused(f"cannot write {place}: {error.strerror}") from None
     for name in _FILES:

@@ -153,7 +153,7 @@ class _Node:
         self._loop = asyncio.get_running_loop()
         live = LivePeerTable(self._settings.peers, self._reloaded)
         tls = None if self._settings.tls.port is None else LiveTLS(self._settings.tls, self._renewed)
-        services = _services(self._settings, lambda: live.current, None if tls is None else tls.client_context)
+        services = _services(self._settings, live.now, None if tls is None else tls.client_context)
         forget = None if services is None else services.files.remove
         followed: list[Followed] = [live] if tls is None else [live, tls]
         control = ControlServer(lambda: self._status(port, live, tls), forget, followed)

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from minipacs import Peer, PeerTable, PeerTableError, new_files
 from minipacs.certificate import of_pem, shown
 from minipacs.control_client import NodeControl, running_node
 from minipacs.new_files import locked
-from minipacs.peer_file import add_peer, remove_peer
+from minipacs.peer_file import add_peer, growing, remove_peer
 from tests.peers.node import MINIPACS, Node, environment, run_minipacs, serving, table
 from tests.peers.process import wait_until
 
@@ -158,6 +158,29 @@ def test_a_lock_that_leads_elsewhere_is_not_followed(path: Path, tmp_path: Path)
     with pytest.raises(PeerTableError, match="must be writable"):
         add_peer(path, Peer("x", "X"))
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_several_are_judged_and_added_in_one_edit_that_nobody_comes_between(path: Path) -> None:
+    """As an import does, which looks at the table for each."""
+    with growing(path) as its:
+        other = threading.Thread(target=add_peer, args=(path, Peer("x", "X")))
+        other.start()
+        for number in range(3):
+            its.add(Peer(f"n{number}", f"N{number}"))
+        with pytest.raises(ValueError, match="must be a name of its own"):
+            its.add(Peer("p1", "ANOTHER"))
+        assert "n0" not in PeerTable.read(path)
+    other.join(PATIENCE)
+    assert list(PeerTable.read(path)) == [*NAMES, "n0", "n1", "n2", "x"]
+
+
+def test_nothing_is_added_where_judging_fails(path: Path) -> None:
+    before = path.read_bytes()
+    with suppress(KeyError), growing(path) as its:
+        its.add(Peer("n", "N"))
+        raise KeyError
+    assert path.read_bytes() == before
+    assert beside(path) == ["peers.toml"]
 
 
 # --- a node that runs ------------------------------------------------------------------------------------------------

@@ -267,6 +267,33 @@ def test_renames_beside_the_table_hold_up_no_change(tmp_path: Path) -> None:
                 process.wait()
 
 
+REPLACES = """
+import os, sys
+while True:
+    with open(sys.argv[2], "w") as file:
+        file.write(open(sys.argv[3]).read())
+    os.rename(sys.argv[2], sys.argv[1])
+"""
+
+
+def test_a_table_that_is_replaced_without_a_pause_is_taken_up(tmp_path: Path) -> None:
+    """By three programs that all have it so."""
+    path = write(tmp_path / "conf" / "peers.toml")
+    wanted = write(tmp_path / "wanted.toml", ONE)
+    with node_with(path, tmp_path) as node:
+        writers = [
+            subprocess.Popen([sys.executable, "-c", REPLACES, str(path), str(path.with_name(f"{n}")), str(wanted)])
+            for n in range(3)
+        ]
+        try:
+            node.wait_for("peers-reloaded", 1)
+            assert judged(node) == {"GOES": False, "STAYS": True}
+        finally:
+            for process in writers:
+                process.kill()
+                process.wait()
+
+
 def test_whatever_watchdog_complains_of_is_a_reason_to_look(tmp_path: Path) -> None:
     changes: list[Change] = []
     watch = FileWatch([write(tmp_path / "peers.toml")], changes.append)
