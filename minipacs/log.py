@@ -105,10 +105,20 @@ def configure(log_format: str, *, debug: bool) -> None:
 
 
 def say(line: str) -> None:
-    """Write *line* to standard output, without waiting until it is read."""
-    handler = _handler(sys.stdout, logging.Formatter("%(message)s"))
-    handler.handle(logging.makeLogRecord({"msg": line}))
-    handler.close()
+    """Write *line* to standard output, and wait a moment at most until it is read.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if (descriptor := _descriptor(sys.stdout)) is None:  # it is in memory, where nothing waits
+        print(line)
+        return
+    outlet = Outlet(descriptor, lambda _: b"")
+    outlet.put(f"{line}\n".encode(sys.stdout.encoding, "backslashreplace"))
+    outlet.end()
+    outlet.wait(monotonic() + _PATIENCE)
+    if outlet.error is not None:
+        raise outlet.error
 
 
 def close() -> None:

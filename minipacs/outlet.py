@@ -22,6 +22,9 @@ class Outlet:
     Args:
         descriptor: where they go.
         dropped: returns the line that says how many were dropped.
+
+    Attributes:
+        error: why the last lines could not be written; None when they could.
     """
 
     def __init__(self, descriptor: int, dropped: Callable[[int], bytes]) -> None:
@@ -32,6 +35,7 @@ class Outlet:
         self._size = 0
         self._dropped = 0
         self._is_closed = False
+        self.error: OSError | None = None
         self._thread = threading.Thread(target=self._run, name="minipacs-outlet", daemon=True)
         self._thread.start()
 
@@ -60,7 +64,9 @@ class Outlet:
         while lines := self._next():
             try:
                 self._write(b"".join(lines))
-            except OSError:  # there is no reader any more, or no room on the disk
+                self.error = None
+            except OSError as error:  # there is no reader any more, or no room on the disk
+                self.error = error
                 with self._changed:
                     self._dropped += len(lines)
 

@@ -433,8 +433,8 @@ CALLED = (
         "admission.no-server": Proof(
             find_no_descriptor_left,
             "ECHOSCU cannot be served now: Too many open files",
-            "raise the limit of open files or of threads (ulimit -n, -u; LimitNOFILE=, TasksMax= in a unit of systemd), "
-            "or lower those under [limits]",
+            "raise the limit of open files or of threads (ulimit -n, -u; in a unit of systemd LimitNOFILE=, TasksMax=),"
+            " or lower those under [limits]",
         ),
         "inbound.removed": Proof(be_removed, "the peer table no longer admits ECHOSCU", ""),
         "inbound.stopped": Proof(be_there_when_it_stops, "the node was stopped", ""),

@@ -59,8 +59,8 @@ _REJECTED = (
         "admission.no-server",
         "we reject 2/3/1: nothing is left to serve more than Verification with",
         "{calling} cannot be served now: {detail}",
-        "raise the limit of open files or of threads (ulimit -n, -u; LimitNOFILE=, TasksMax= in a unit of systemd), or lower "
-        "those under [limits]",
+        "raise the limit of open files or of threads (ulimit -n, -u; in a unit of systemd LimitNOFILE=, TasksMax=), "
+        "or lower those under [limits]",
     ),
     Row(
         "admission.limit",

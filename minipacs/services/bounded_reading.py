@@ -108,8 +108,8 @@ class ReadingError(ValueError):
 class CutShort(ReadingError):
     """It ends in the middle of an element, or before the first."""
 
-    def __init__(self, where: str = "") -> None:
-        super().__init__(f"the data set is cut short{where}")
+    def __init__(self, text: str = "the data set is cut short") -> None:
+        super().__init__(text)
 
 
 class TooMuch(ReadingError):
@@ -168,7 +168,7 @@ def selected(path: Path, tags: Collection[int], *, is_whole: bool = False, follo
         walk = _Walk(_source(file, encoding), encoding.order, KEPT)
         pieces = walk.select(encoding.is_implicit, tags, is_whole=is_whole)
     if not walk.at:
-        raise CutShort(": it is empty")
+        raise CutShort("the data set is empty")
     data = _read(b"".join(piece for piece in pieces.values() if _is_small(piece, encoding)), encoding)
     return FileDataset(path, data, bytes(_PREAMBLE), meta, encoding.is_implicit, encoding.is_little)
 
@@ -366,8 +366,10 @@ class _Walk:
         """
         try:
             return self._select(is_implicit, tags, is_whole, is_guessed)
-        except CutShort:
-            raise CutShort("" if self._within is None else f" in {_name(self._within)}") from None
+        except CutShort as error:
+            if self._within is None:
+                raise
+            raise CutShort(f"{error} in {_name(self._within)}") from None
 
     def _select(self, is_implicit: bool, tags: Collection[int], is_whole: bool, is_guessed: bool) -> dict[int, bytes]:
         kept: dict[int, bytes] = {}

@@ -1,6 +1,5 @@
 """Peers that are admitted do all of their harm side by side: a good peer is served, and nothing of it stays."""
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ..proc import Process, peak_kib
 SECONDS = 8.0
 MOST_MEMORY = 100 << 10  # KiB, above that of the idle node; without bounds, one of these requests takes 1 GiB
 MOST_LOG = 1 << 18  # bytes; without bounds, it is 1.6 MB a second
+SPARE = 2  # SQLite keeps a descriptor for its next reader; a timer runs while there are lines that are not told yet
 STOPS_WITHIN = 5.0  # seconds, on a machine that does other things besides
 
 
@@ -27,10 +27,6 @@ class Target:
     node: Node
     index: Path
     process: Process
-
-    @property
-    def threads(self) -> int:
-        return len(os.listdir(f"/proc/{self.node.child.pid}/task"))
 
     def echo(self) -> str:
         result = echo(Peer("node", "MINIPACS", "127.0.0.1", self.node.port), "GOOD", timeout=30)
@@ -52,7 +48,8 @@ def target(tmp_path: Path) -> Iterator[Target]:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
 def test_a_good_peer_is_served_and_nothing_of_the_attack_stays(target: Target) -> None:
     assert target.echo() == "success"
-    descriptors, threads, idle = target.process.descriptors, target.threads, target.process.resident_kib
+    process = target.process
+    descriptors, threads, idle = process.descriptors, process.threads, process.resident_kib
     with attacking_images(target.node.port, target.index, SECONDS) as attack:
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
@@ -62,9 +59,9 @@ def test_a_good_peer_is_served_and_nothing_of_the_attack_stays(target: Target) -
     assert all(answers.values()), answers
     assert peak_kib(target.node.child.pid) - idle < MOST_MEMORY
     wait_until(
-        lambda: (target.process.descriptors, target.threads) == (descriptors, threads),
+        lambda: target.process.descriptors <= descriptors + SPARE and target.process.threads <= threads + SPARE,
         within=30,
-        what=f"{descriptors} descriptors and {threads} threads as before",
+        what=f"{descriptors} descriptors and {threads} threads, as before",
     )
     assert "Traceback" not in target.node.child.log
     assert len(target.node.child.log) < MOST_LOG

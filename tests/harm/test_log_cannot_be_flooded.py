@@ -47,7 +47,7 @@ def stop(node: Node) -> list[str]:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-@pytest.mark.parametrize("letter", ["A", "A\\", "é"])
+@pytest.mark.parametrize("letter", ["A", "é", "\x1b"])
 def test_a_key_of_a_megabyte_is_cut_and_what_is_left_out_is_told(tmp_path: Path, form: str, letter: str) -> None:
     with storing(tmp_path, PEERS, "--log-format", form) as (node, _):
         association = calling(node)

@@ -260,7 +260,6 @@ def test_what_a_running_node_has_and_is_deflated_and_odd_goes_out_padded(tmp_pat
     path = deflated(tmp_path / "odd.dcm", odd=True)
     uid = str(dcmread(path).SOPInstanceUID)
     place = place_of(tmp_path / "kept", uid)
-    place.parent.mkdir(parents=True)
     options = ("--storage", "kept")
     with serving(tmp_path, table({"name": "us", "ae_title": "MINIPACS"}), *options) as node:
         peer = f"MINIPACS@127.0.0.1:{node.port}"

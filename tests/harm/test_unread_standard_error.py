@@ -176,7 +176,8 @@ def test_a_standard_error_whose_reader_has_gone_stops_nothing(tmp_path: Path) ->
 
 
 def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:
-    with Path("/dev/full").open("wb") as full, serving(tmp_path, full, full) as node:
+    """But a node that cannot say where it listens does not begin (tests.test_cli)."""
+    with Path("/dev/full").open("wb") as full, serving(tmp_path, subprocess.DEVNULL, full) as node:
         for _ in range(20):
             associate(node)
         assert node.terminate() < SOON / 2
