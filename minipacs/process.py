@@ -40,14 +40,19 @@ class Signals:
 
     SIGTERM and SIGINT end the start with exit code 0, and one more of them changes nothing; SIGHUP does nothing then,
     for there is nothing to read again.
+
+    Attributes:
+        are_held: whether they have been taken over.
     """
 
     def __init__(self) -> None:
+        self.are_held = False
         self._steps: Mapping[signal.Signals, Callable[[], object]] = {}
         self._has_stopped = False
 
     def hold(self) -> None:
         """Take them over, as long as nothing is there that they could be led to."""
+        self.are_held = True
         for number in _NUMBERS:
             signal.signal(number, self._came)
 

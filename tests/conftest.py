@@ -1,6 +1,9 @@
 """What every test needs of the process that it runs in."""
 
 import signal
+from collections.abc import Iterator
+
+import pytest
 
 import tests.peers.pynetdicom  # noqa: F401 - how its peers close their sockets
 
@@ -14,3 +17,12 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
+def _signals_stay_as_they_were() -> Iterator[None]:
+    """What a test leaves ignored, the processes of later tests would ignore as well."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    assert [signal.getsignal(number) for number in numbers] == before

@@ -43,7 +43,7 @@ ARROWS = {
     "catalogue.we_are_called": "catalogue",
     "catalogue.we_call": "catalogue",
     "certificate": "escape",
-    "cli": "__init__ cli.decoders cli.formats cli.interrupt errors",
+    "cli": "__init__ cli.decoders cli.formats cli.interrupt errors process",
     "cli.calls": "cli.options cli.targets diagnosis rules services.caller settings",
     "cli.decoders": "",
     "cli.echo": (

@@ -30,7 +30,7 @@ from .peers.scp import AE_TITLE, Handlers, answering, storing
 IMAGES = Path(__file__).parents[1] / "samples" / "images"
 CT = IMAGES / "ct-1-explicit.dcm"
 STUDY = ["StudyInstanceUID=1.2.3"]
-TIMEOUT, PATIENT = 0.5, 20.0
+TIMEOUT, PATIENT = 2.0, 20.0
 
 
 def caller(peer: Peer) -> Caller:
@@ -155,7 +155,7 @@ PROOFS: dict[str, tuple[Callable[[], Diagnosis], str, str]] = {
     ),
     "service.silence": (
         partial(fake, fakes.says_nothing, stores),
-        "FAKE accepted the association, but did not answer the C-STORE within 0.5 s",
+        f"FAKE accepted the association, but did not answer the C-STORE within {TIMEOUT:g} s",
         OVERLOADED,
     ),
     "status.out-of-resources": (
@@ -325,7 +325,7 @@ def store_what_is_odd(folder: Path) -> Diagnosis:
 IN_A_FOLDER: dict[str, tuple[Callable[[Path], Diagnosis], str, str]] = {
     "service.stalled": (
         store_at_one_who_does_not_read,
-        "FAKE has not read for 0.5 s what we send with the C-STORE",
+        f"FAKE has not read for {TIMEOUT:g} s what we send with the C-STORE",
         "the peer is overloaded or hangs, or its disk is full: see its log, try again with a longer --timeout",
     ),
     "store.unreadable": (

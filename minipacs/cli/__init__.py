@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from typing import NoReturn
 
@@ -16,6 +17,7 @@ from minipacs.cli.decoders import leave_out_decoders
 from minipacs.cli.formats import is_for_monitoring
 from minipacs.cli.interrupt import stoppable
 from minipacs.errors import FileError, ListenError, MinipacsError
+from minipacs.process import SIGNALS
 
 OK, FAILED, USAGE, CANNOT_LISTEN, INTERRUPTED = 0, 1, 2, 3, 130
 UNKNOWN = 3  # of a monitoring plugin
@@ -90,7 +92,7 @@ def main() -> NoReturn:
     """Run the command line, and exit with a code that tells the truth."""
     leave_out_decoders()
     try:
-        with stoppable(signal.SIGTERM, signal.SIGHUP):
+        with nullcontext() if SIGNALS.are_held else stoppable(signal.SIGTERM, signal.SIGHUP):
             code = cli.main(standalone_mode=False, color=False if os.environ.get("NO_COLOR") else None)
     except (click.ClickException, MinipacsError, OSError) as error:
         code = _tell(error)

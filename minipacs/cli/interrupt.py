@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def stoppable(*numbers: signal.Signals) -> Iterator[None]:
     """Let these signals stop the ``with`` block as Ctrl-C does, once: what was begun is taken away meanwhile.
 
-    But what we were started to ignore, as by nohup, we ignore; and what a node has taken over stays with it.
+    But what we were started to ignore, as by nohup, we ignore.
     """
 
     def stop(*_: object) -> None:
@@ -22,7 +22,7 @@ def stoppable(*numbers: signal.Signals) -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    heeded = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in heeded}
     try:
         yield

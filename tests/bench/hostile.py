@@ -8,6 +8,7 @@ travel, digits do not.
 """
 
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,10 @@ from typing import Protocol
 
 from minipacs.tls import client_context
 from tests.certificates import Authority
+from tests.fakes import faking
+from tests.harm.test_find_is_bounded import ENDLESS, asked
+from tests.harm.test_unread_standard_error import associate, pipe
+from tests.harm.test_unread_standard_error import serving as serving_unread
 from tests.hostile import FULL, attacking
 from tests.hostile_images import SLOW, TITLE, SlowDestination, attacking_images
 from tests.peers.node import Node, serving, table
@@ -211,10 +216,38 @@ def with_storage(folder: Path) -> None:
             idle_and_attacked("storage", node, lambda: Client(node.port), lambda: attacking_images(node.port, index))
 
 
+def unread(folder: Path) -> None:
+    """Nobody reads the log of a node: it goes on, and ends when it is told to."""
+    with pipe() as error, serving_unread(folder, subprocess.DEVNULL, error.writing) as node:
+        times = []
+        for _ in range(ASSOCIATIONS * 20):
+            started = time.perf_counter()
+            associate(node)
+            times.append((time.perf_counter() - started) * 1000)
+        first, last = median(times[:ASSOCIATIONS]), median(times[-ASSOCIATIONS:])
+        resident = Process(node.process.pid).resident_kib / 1024
+        stop = node.terminate()
+    print(
+        f"a standard error that is not read: {len(times)} associations, of the first {ASSOCIATIONS} and the last ",
+        end="",
+    )
+    print(f"{first:.2f} and {last:.2f} ms in the median; {resident:.1f} MB; stopped after {stop:.2f} s", flush=True)
+
+
+def endless(folder: Path) -> None:
+    """`minipacs find` at a peer whose answers never end."""
+    for name, behaviour in ENDLESS.items():
+        started = time.perf_counter()
+        with faking(behaviour) as fake:
+            code, _, memory = asked(folder / name, fake.peer.port)
+        seconds = time.perf_counter() - started
+        print(f"find, of {name} without end: exit code {code} after {seconds:.1f} s, {memory} MB at most", flush=True)
+
+
 def main() -> None:
     allow_many_files()
     print(f"attack: {FULL}")
-    for node in (plain, by_tls, with_storage):
+    for node in (plain, by_tls, with_storage, unread, endless):
         with tempfile.TemporaryDirectory() as folder:
             node(Path(folder))
     side_by_side("beside 40 silent connections", beside_silent_ones)

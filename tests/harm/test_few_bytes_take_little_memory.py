@@ -233,19 +233,17 @@ def test_a_file_is_shown_within_bounds(bomb: str, tmp_path: Path) -> None:
 
 
 def test_requests_that_wait_are_few(node: Node) -> None:
-    """A peer asks, and asks, and does not wait for an answer: the association ends, and its neighbours' do not."""
+    """A peer asks, and asks, and does not wait for an answer: the rest waits in the network, at no neighbour's cost."""
     keys = LEVEL + element(0x00104000, b"UT", b"x" * ((1 << 20) - 100))
     flooding = b"".join(request(FIND, keys))
 
     def flood() -> None:
         with raw_peer(node.port) as peer:
             assert peer.exchange(asking(proposing(1, FIND, EXPLICIT), calling=b"PYNETDICOM"))[:1] == b"\2"
-            peer.socket.settimeout(AT_ONCE)
-            with suppress(OSError):  # it is closed to us
+            peer.socket.settimeout(2.0)
+            with suppress(OSError):  # the node takes no more
                 for _ in range(300):
                     peer.send(flooding)
-            with suppress(OSError, TimeoutError):
-                peer.receive_all(4 * AT_ONCE)
 
     more, _ = growth(node, flood)
     assert more < MOST

@@ -6,9 +6,14 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from minipacs import EchoResult, Peer, echo
 
+from ..fakes import faking
+from ..harm.test_find_is_bounded import ENDLESS, MOST, asked
+from ..harm.test_unread_standard_error import Node as Unread
+from ..harm.test_unread_standard_error import associate
 from ..peers.dcmtk import ECHOSCU
 from ..peers.orthanc import Orthanc
 from .attempts import Attempt, Saw
@@ -101,6 +106,32 @@ def guests(client: str, node: Peer, ledger: Ledger) -> Try:
         return Attempt(client, title, attempt.started, attempt.ended, wanted, attempt.saw, attempt.told)
 
     return call
+
+
+def unread(client: str, node: Unread) -> Try:
+    """A peer of a node whose log nobody reads."""
+
+    def call() -> tuple[Saw, str]:
+        try:
+            associate(node)
+        except (OSError, AssertionError, IndexError) as error:
+            return Saw.NEITHER, f"{type(error).__name__}: {error}"
+        return Saw.ECHOED, ""
+
+    return lambda: _attempt(client, "ECHOSCU", Saw.ECHOED, call)
+
+
+def endless(client: str, folder: Path) -> Try:
+    """Our own SCU asks a peer whose answers never end: it gives it up, in little memory."""
+
+    def call() -> tuple[Saw, str]:
+        name, behaviour = random.choice(list(ENDLESS.items()))
+        with faking(behaviour) as fake:
+            code, told, memory = asked(folder, fake.peer.port)
+        is_given_up = code == 1 and "[service.excess]" in told and memory < MOST
+        return (Saw.REFUSED if is_given_up else Saw.NEITHER), f"{name}: exit code {code}, {memory} MiB: {told}"
+
+    return lambda: _attempt(client, "FAKE", Saw.REFUSED, call)
 
 
 def strangers(client: str, node: Peer, secure: Peer, renewal: Renewal) -> Try:

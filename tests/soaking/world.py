@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from pathlib import Path
 from minipacs import Peer
 
 from ..certificates import Identity
+from ..harm.test_unread_standard_error import pipe
+from ..harm.test_unread_standard_error import serving as serving_unread
 from ..hostile_images import SLOW, TITLE, SlowDestination
 from ..peers.dcmtk import StoreSCP, storescp
 from ..peers.node import Node, serving, table
@@ -90,6 +93,13 @@ def prepare(stack: ExitStack, folder: Path, book: Book) -> World:
     store = others.enter_context(storescp(folder / "storescp", ae_title="STORESCP"))
     port = others.enter_context(_pynetdicom(folder, node.port, book))
     world.callers = _callers(world, tls_port, orthanc, store, port)
+    (folder / "unread").mkdir()
+    error = others.enter_context(pipe())
+    unread = others.enter_context(serving_unread(folder / "unread", subprocess.DEVNULL, error.writing))
+    world.callers += [
+        Client("log not read", 0.05, clients.unread("log not read", unread), book),
+        Client("endless answers", 10.0, clients.endless("endless answers", folder / "endless"), book),
+    ]
     return world
 
 
