@@ -12,6 +12,7 @@ import pytest
 
 from minipacs.services.object_files import place_of
 
+from .harm.test_unread_standard_error import pipe
 from .peers.dcmtk import DCMQRSCP, STORESCP, dcmqrscp, storescp
 from .peers.node import MINIPACS, environment, serving, table
 from .peers.ports import free_port
@@ -90,9 +91,30 @@ def interrupted(folder: Path, archive: Archive, ready: Callable[[Child], bool], 
 
 
 def test_a_query_is_cancelled(archive: Archive, tmp_path: Path) -> None:
-    text = interrupted(
-        tmp_path, archive, lambda child: "SOPInstanceUID" in child.log, "find", archive.target, "--level", "image"
-    )
+    """It prints into a small pipe, and so waits for us with what it has not taken yet, however late we are."""
+    before = len(archive.ended())
+    command = [*MINIPACS, "find", archive.target, "--level", "image", *SERIES, "--json"]
+    with pipe() as out:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out.writing,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+            cwd=tmp_path,
+            start_new_session=True,
+        )
+        try:
+            os.close(out.writing)
+            first = os.read(out.reading, 1)
+            os.kill(child.pid, signal.SIGINT)
+            text = (first + out.read()).decode()
+            assert child.wait(20) == 130
+        finally:
+            child.kill()
+            child.wait()
+    wait_until(lambda: len(archive.ended()) > before, within=10, what="the end of the association in the log")
+    assert set(archive.ended()[before:]) == {"released"}
     matches = [json.loads(line) for line in text.splitlines()]
     assert 0 < len(matches) < OBJECTS
 
