@@ -124,7 +124,8 @@ def request(field: int, sop_class: bytes, *more: tuple[int, bytes]) -> bytes:
 def association(port: int, sop_class: bytes, syntax: bytes) -> Iterator[RawPeer]:
     """An association with one context; it is dropped at the end."""
     with closing(RawPeer(port)) as peer:
-        answer = peer.exchange(asking(proposing(1, sop_class, syntax), calling=TITLE.encode()))
+        peer.send(asking(proposing(1, sop_class, syntax), calling=TITLE.encode()))
+        answer = peer.receive_pdu(_PATIENCE)
         if answer[:1] != b"\x02":
             raise ConnectionError(f"PDU type {answer[:1].hex() or 'none'} instead of an A-ASSOCIATE-AC")
         yield peer

@@ -21,6 +21,7 @@ PAUSE = 4.0
 WAVE = 5.0
 """Seconds for which all of them are there."""
 
+_REHEARSAL = 15.0  # seconds
 _CALM = 1.5  # seconds after a wave in which the node still clears up
 _PATIENCE = 60.0
 
@@ -47,6 +48,12 @@ class Attacks:
     def stop(self) -> None:
         self._stop.set()
         self._thread.join(_PATIENCE)
+
+    def rehearse(self) -> None:
+        """Attack once before anything is measured: the node then has what it keeps for so many requests at once."""
+        with attacking_images(self._ports[0], self._index, seconds=_PATIENCE) as images:
+            self._stop.wait(_REHEARSAL)
+            images.stop()
 
     def is_attacked(self) -> bool:
         """Whether they are there, or have just been."""

@@ -11,7 +11,7 @@ from typing import TextIO
 
 PERIOD = 0.5
 WARM_UP = 10.0
-"""Seconds from the start in which memory and descriptors may grow: imports, the first of each kind of peer."""
+"""Seconds from the first sample in which memory and descriptors may grow: imports, the first of each kind of peer."""
 
 MOST_GROWTH = 4096
 """KiB by which the median of the last third may be above that of the first."""
@@ -96,7 +96,7 @@ class Growth:
 
 def growth(samples: Sequence[Sample]) -> Growth:
     """How much more there is in the last third than in the first, after the warm-up."""
-    warm = [sample for sample in samples if sample.elapsed_s >= WARM_UP]
+    warm = [sample for sample in samples if sample.elapsed_s >= samples[0].elapsed_s + WARM_UP]
     if not warm:
         return Growth(None, None)
     begin, end = warm[0].elapsed_s, warm[-1].elapsed_s

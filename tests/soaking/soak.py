@@ -58,6 +58,7 @@ def soak(seconds: float, folder: Path, tell: Callable[[str], None]) -> Result:
         started = time.monotonic()
         book = Book(stack.enter_context((folder / "echoes.csv").open("w")), started)
         world = prepare(stack, folder, book)
+        world.attacks.rehearse()
         _run(world, seconds, tell)
         after = _wind_up(world)
         _end(world)
