@@ -10,6 +10,7 @@ import pytest
 from minipacs.services.storage_folder import MARKER
 
 from ..peers.node import Node
+from ..peers.process import wait_until
 from ..peers.storage_node import objects, storing
 from ..storing import data_pdus, encoded, image, status_of, store_rq
 from .stored import WITHIN, sender, store
@@ -49,7 +50,8 @@ WAYS = (all_of_it, incoming, the_file, another_file_in_its_place, where_objects_
 
 
 def ours(node: Node) -> list[str]:
-    """What the log says of a refusal."""
+    """What the log says of a refusal, once it does: it is written beside what is answered."""
+    wait_until(lambda: "an object was refused with 0xA700" in node.child.log, within=WITHIN, what="the line of it")
     lines = [event["message"] for event in node.events("message")]
     assert not [line for line in lines if "Traceback" in line or "could not be stored" in line]
     return [line for line in lines if "an object was refused with 0xA700" in line]
