@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 _CONFIRMATION = 1.0
 """Seconds for which a fault has to last: whoever renews puts the certificate there first, and then its key."""
+
+_MOST_SESSIONS = 256
+"""Of TLS 1.2, that OpenSSL keeps with a context: none is resumed, and each takes 10 kB."""
 
 _SOON, _SHARE = timedelta(days=30), 3
 """How long before its end a certificate is warned of; one that is short-lived, in the last third of its time."""
@@ -105,12 +109,19 @@ class LiveTLS(LiveFiles[Credentials]):
         self._tls = tls
         self._certificate = tls.certificate
         self._told = told
+        self._serving: tuple[Credentials, ssl.SSLContext] | None = None  # what the latter was made of
         self._result: ReloadResult = "loaded"
         self._time = rfc3339(time())
 
     def context(self) -> ssl.SSLContext:
-        """Return the context by which peers are answered now."""
-        return self.current.context
+        """Return the context by which peers are answered now: another one once many sessions are kept with it."""
+        current = self.current
+        if self._serving is None or self._serving[0] is not current:
+            self._serving = current, current.context
+        elif self._serving[1].session_stats()["number"] >= _MOST_SESSIONS:
+            with suppress(SettingsError):  # nothing is left to make one with
+                self._serving = current, self.new_context()
+        return self._serving[1]
 
     def new_context(self) -> ssl.SSLContext:
         """Return one like it, that has no session to resume."""

@@ -44,7 +44,7 @@ class NewFile(Struct, frozen=True):
 
 
 class LockedError(Exception):
-    """Another edits the file, and does not come to an end: says which lock that is."""
+    """Another edits the file, and does not come to an end, or the lock is not ours: says which it is, and why."""
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def locked(place: Path) -> Iterator[None]:
 
     Raises:
         OSError: there can be no lock.
-        LockedError: another has it for longer than that.
+        LockedError: another has it for longer than that, or what is there is no lock.
     """
     lock = place.with_name(f".{place.name}.lock")
     descriptor = _take(lock, monotonic() + LOCK_PATIENCE)
@@ -109,8 +109,10 @@ def locked(place: Path) -> Iterator[None]:
 
 def _take(lock: Path, deadline: float) -> int | None:
     """Return the descriptor of the lock, once it is ours; None when it is too late."""
+    flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     while True:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _PUBLIC)
+        _check(lock)
+        descriptor = os.open(lock, flags, _PUBLIC)
         try:
             with suppress(BlockingIOError):
                 flock(descriptor, LOCK_EX | LOCK_NB)
@@ -125,6 +127,14 @@ def _take(lock: Path, deadline: float) -> int | None:
         if monotonic() >= deadline:
             return None
         sleep(_PAUSE)
+
+
+def _check(lock: Path) -> None:
+    """Raise LockedError where there is something that we have not made: a lock is empty, and taken away again."""
+    with suppress(FileNotFoundError):
+        status = lock.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size:
+            raise LockedError(f"{lock} is no lock that minipacs made: move it away")
 
 
 @contextmanager

@@ -84,7 +84,8 @@ def check_key(tls: TLS) -> None:
 def server_context(tls: TLS, content: Mapping[Path, bytes] | None = None) -> ssl.SSLContext:
     """Return the context by which peers are answered.
 
-    In TLS 1.3 no session is resumed, for none gets a ticket. In 1.2 OpenSSL keeps them; see tls_connection.py.
+    In TLS 1.3 no session is resumed, for none gets a ticket. In 1.2 OpenSSL keeps them; see
+    tls_connection.py and live_tls.py.
 
     Args:
         tls: has a certificate; and trusted ones, when clients have to show theirs.

@@ -26,9 +26,9 @@ _BY_TAG = {attribute.tag: attribute for attribute in _ATTRIBUTES}
 _TAGS = [_CHARACTER_SET, *_BY_TAG]
 _EMPTY = dict.fromkeys((attribute.keyword for attribute in _ATTRIBUTES), "")
 _REQUIRED = ("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-_ONE_NAME = (
-    r"[!-\[\]-~]{1,64}"  # as strict as it takes to be asked for: some systems lead the numbers of a UID by zeros
-)
+
+# As strict as it takes to be asked for by one value, which * is not: some systems lead the numbers of a UID by zeros.
+_ONE_NAME = r"[!-)+-\[\]-~]{1,64}"
 
 
 class Header(Struct, frozen=True):

@@ -6,6 +6,7 @@ version begins anew, to be filled by `Index.catch_up`.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -70,6 +71,7 @@ class Index:
         self._folder = file.parent
         self.is_new = writer is not None or tables.prepare(file)
         self._writer = writer or tables.connect(file, patience=0.0)
+        self._place = os.stat(file) if writer is None else None
         self._writing = threading.Lock()
 
     @property
@@ -109,7 +111,7 @@ class Index:
             leaving: the files that give way to it meanwhile.
 
         Raises:
-            OSError: *file* cannot be looked at.
+            OSError: *file* cannot be looked at, or the index is no longer where others look for it.
             sqlite3.Error: the index cannot be written, or another process has kept it locked.
             Exception: what is raised meanwhile; what was listed stays.
         """
@@ -241,6 +243,7 @@ class Index:
     def _transaction(self, patience: float = _LONG_PATIENCE) -> Iterator[None]:
         self._begin(monotonic() + patience)
         try:
+            self._check_place()
             yield
             self._writer.execute("COMMIT")
         except BaseException:
@@ -249,6 +252,18 @@ class Index:
             raise
         finally:
             self._writing.release()
+
+    def _check_place(self) -> None:
+        """Raise OSError where another file has the place of the one that is written, or none: nobody would find it."""
+        if self._place is None:
+            return
+        try:
+            is_there = os.path.samestat(self._place, os.stat(self.file))
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            rule = "it is gone, or another one than at the start: stop the node, and start it again"
+            raise OSError(errno.ESTALE, rule, str(self.file))
 
     def _begin(self, deadline: float) -> None:
         """Be the one that writes; each waits for another process by itself, or the last of many would wait for all."""

@@ -34,7 +34,7 @@ class PictureFile:
         self._force = force
         if os.path.lexists(path):
             if not force:
-                raise FileExistsError(errno.EEXIST, "there already, and stays; --force writes over it")
+                raise FileExistsError(errno.EEXIST, "there already, and stays; --force writes over any file but DICOM")
             _check(path)
 
     def write(self, image: Image) -> None:

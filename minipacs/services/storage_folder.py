@@ -18,6 +18,7 @@ import re
 import stat
 from hashlib import sha256
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from minipacs.errors import StorageError
@@ -195,7 +196,9 @@ def _check_unmarked(folder: Path) -> None:
     if others := there - _OURS:
         raise _not_ours(folder, others)
     if there and not _is_of_before(folder):
-        raise _not_ours(folder, there, f"; or, if all of that is, say so: echo {_LINE.strip()} > {folder / MARKER}")
+        raise _not_ours(
+            folder, there, f"; or, if all of that is, say so: echo {_LINE.strip()} > {quote(str(folder / MARKER))}"
+        )
 
 
 def _is_of_before(folder: Path) -> bool:

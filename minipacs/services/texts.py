@@ -31,7 +31,7 @@ def text_of(data: Dataset, tag: int, vr: str, inherited: object = "") -> str:
         inherited: the Specific Character Set of what *data* is an item of, where it has none (PS3.3 §C.12.1.1.2).
 
     Raises:
-        LookupError, ValueError: pydicom knows no such character set, or no such number.
+        LookupError, ValueError: pydicom knows no such character set, or no such number; or what it makes is no text.
     """
     if tag not in data:
         return ""
@@ -62,6 +62,8 @@ def _decoded(character_set: Any, raw: bytes, vr: str) -> str:
     if vr not in _WITH_CHARACTER_SET or (raw.isascii() and b"\x1b" not in raw):  # ESC: ISO 2022, in seven bits
         return raw.decode("iso8859-1")
     encodings = convert_encodings(character_set)
-    if vr == "PN":
-        return "=".join(decode_bytes(group, encodings, PN_DELIMS | {0x5C}) for group in raw.split(b"="))
-    return decode_bytes(raw, encodings, TEXT_VR_DELIMS)
+    groups = raw.split(b"=") if vr == "PN" else [raw]
+    delimiters = PN_DELIMS | {0x5C} if vr == "PN" else TEXT_VR_DELIMS
+    text = "=".join(decode_bytes(group, encodings, delimiters) for group in groups)
+    text.encode()  # pydicom takes every codec of Python's, of which some make halves of letters, that are no text
+    return text

@@ -111,6 +111,7 @@ REFUSED = {
     "a padded series": (ct(element(SERIES, b"UI", b"\0 "), uid=UID), EXPLICIT, 0xA900, "SeriesInstanceUID"),
     "two studies": (ct(element(STUDY, b"UI", b"1.2.3\\1.2.4\0"), uid=UID), EXPLICIT, 0xA900, "StudyInstanceUID"),
     "a study in words": (ct(element(STUDY, b"UI", b"the last one"), uid=UID), EXPLICIT, 0xA900, "StudyInstanceUID"),
+    "a study of any name": (ct(element(STUDY, b"UI", b"*\0"), uid=UID), EXPLICIT, 0xA900, "StudyInstanceUID"),
     "a study as a sequence": (ct(element(STUDY, b"SQ"), uid=UID), EXPLICIT, 0xA900, "StudyInstanceUID"),
     "an endless series": (ct(element(SERIES, b"UI", b"1" * 70), uid=UID), EXPLICIT, 0xA900, "SeriesInstanceUID"),
     "no class": (encoded(without(image(UID), "SOPClassUID")), EXPLICIT, 0xA900, "SOPClassUID"),
@@ -158,6 +159,13 @@ KEPT = {
     "a character set of nobody": ct(element(0x00080005, b"CS", b"KLINGON "), element(0x00100010, b"PN", b"\xe4\xf6")),
     "a name that breaks its character set": ct(
         element(0x00080005, b"CS", b"ISO_IR 192"), element(0x00100010, b"PN", b"\xff\xfe")
+    ),
+    "halves of letters by a codec of Python": ct(
+        element(0x00080005, b"CS", b"utf_7 "), element(0x00100010, b"PN", b"\x1b+2AA- ")
+    ),
+    "halves of letters in a sequence": ct(
+        element(0x00080005, b"CS", b"unicode_escape"),
+        element(0x00081032, b"SQ", b"\xfe\xff\0\xe0\x10\0\0\0" + element(0x00080104, b"LO", b"\xe4\\ud800 ")),
     ),
     "a sequence of no items": ct(element(0x00400275, b"SQ", b"no items")),
     "a sequence that ends in an item": ct(element(0x00400275, b"SQ", b"\xfe\xff\0\xe0\x40\0\0\0" + bytes(8))),

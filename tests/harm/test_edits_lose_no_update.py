@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -153,11 +153,25 @@ def test_a_lock_that_a_killed_command_left_is_no_obstacle(path: Path) -> None:
     assert beside(path) == ["peers.toml"]
 
 
-def test_a_lock_that_leads_elsewhere_is_not_followed(path: Path, tmp_path: Path) -> None:
-    path.with_name(".peers.toml.lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(PeerTableError, match="must be writable"):
-        add_peer(path, Peer("x", "X"))
-    assert not (tmp_path / "elsewhere").exists()
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda lock: lock.symlink_to(lock.parent / "elsewhere"),
+        lambda lock: lock.write_text("a lock of another program"),
+        lambda lock: lock.mkdir(),
+        os.mkfifo,
+    ],
+    ids=["link", "file", "folder", "pipe"],
+)
+def test_what_is_no_lock_is_told_and_stays_as_it_is(make: Callable[[Path], object], path: Path) -> None:
+    lock = path.with_name(".peers.toml.lock")
+    make(lock)
+    before = lock.lstat()
+    done = run_minipacs(path.parents[1], "peers", "add", "x", "X")
+    assert done.returncode == 2
+    assert f"{lock.name} is no lock that minipacs made: move it away" in done.stderr
+    assert lock.lstat() == before
+    assert beside(path) == [lock.name, "peers.toml"]
 
 
 def test_several_are_judged_and_added_in_one_edit_that_nobody_comes_between(path: Path) -> None:

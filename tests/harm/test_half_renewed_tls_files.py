@@ -16,6 +16,7 @@ from minipacs.settings import TLS
 from minipacs.tls import client_context, read_files, server_context
 from tests.certificates import Authority
 from tests.peers.node import Node, serving, table
+from tests.peers.process import wait_until
 from tests.services.archive import application_entity
 from tests.services.objects import CT, ROOT, data_set, identifier
 from tests.test_live_tls import Place
@@ -115,6 +116,7 @@ def test_where_no_port_follows_the_files_it_is_told_that_they_are_ours(
             place.certificate.write_text("nothing")
         assert move(node) == 0xA801
         assert received == [f"{ROOT}.3.1"]
+        wait_until(lambda: "C-MOVE refused" in node.child.log, within=30, what="the reason in the log")
         (told,) = [line["message"] for line in node.events("message") if "C-MOVE refused" in line["message"]]
         assert told.startswith(
             "C-MOVE refused with 0xA801: destination STORE is peer store with tls = true, and it is our files under "

@@ -12,13 +12,14 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 
 from ..peers.node import run_minipacs
+from ..peers.process import wait_until
 from ..peers.scp import answering
 from ..peers.scp import storing as peer_that_stores
 from ..peers.storage_node import objects, storing
 from ..services.objects import data_set, write
 from ..storing import encoded, image
 from ..test_service_rows import dicomdir
-from .stored import as_it_is, sender, store
+from .stored import WITHIN, as_it_is, sender, store
 
 NOT_REGULAR = "not a regular file"
 
@@ -111,7 +112,7 @@ def test_in_the_place_of_an_object_they_are_neither_opened_nor_overwritten(
         assert store(peer, "1.2.3", encoded(image("1.2.3"))) == 0xA700
         assert as_it_is(place.parent) == before
         line = f"storage: {place}: {NOT_REGULAR}: an object was refused with 0xA700"
-        assert line in [event["message"] for event in node.events("message")]
+        wait_until(lambda: line in [one["message"] for one in node.events("message")], within=WITHIN, what="the line")
         assert store(peer, "1.2.4", encoded(image("1.2.4"))) == 0
 
 
@@ -124,7 +125,8 @@ def test_a_folder_that_becomes_a_link_is_not_followed(name: str, tmp_path: Path)
         before = as_it_is(tmp_path / "outside")
         assert store(peer, "1.2.3", encoded(image("1.2.3"))) == 0xA700
         assert as_it_is(tmp_path / "outside") == before
-        assert f"storage: {folder}/{name}: not a folder, but a link or a file: " in node.child.log
+        line = f"storage: {folder}/{name}: not a folder, but a link or a file: "
+        wait_until(lambda: line in node.child.log, within=WITHIN, what="the line")
 
 
 def test_a_folder_whose_name_is_no_text_is_served_and_listed(tmp_path: Path) -> None:

@@ -77,7 +77,8 @@ NEVER = (itself, itself_by_another_way, another_object, a_link_to_itself, anothe
 def test_what_is_there_stays(target: Callable[[Path], str], folder: Path) -> None:
     png = target(folder)
     before = as_it_is(folder)
-    assert show(folder, png) == (2, f"minipacs: {png}: there already, and stays; --force writes over it\n")
+    rule = "there already, and stays; --force writes over any file but DICOM"
+    assert show(folder, png) == (2, f"minipacs: {png}: {rule}\n")
     assert as_it_is(folder) == before
 
 

@@ -3,7 +3,7 @@
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 
 from minipacs import VerificationSCP
 from minipacs.certificate import is_valid_now, validity
+from minipacs.live_tls import LiveTLS
 from minipacs.tls import client_context, server_context
 from tests.certificates import Authority, Identity
 from tests.peers.node import Node
@@ -85,6 +86,28 @@ def test_a_session_of_a_connection_that_is_open_is_not_resumed(node: tuple[Node,
     with secured(node[1], context) as first, secured(node[1], context, first.session) as second:
         assert not second.session_reused
         assert ask(first)[:1] == ask(second)[:1] == b"\x02"
+
+
+def test_no_more_than_a_few_sessions_are_kept(place: Place) -> None:
+    """OpenSSL would keep 20 480 with a context, of 10 kB each."""
+    client = context_of(place.authority, place.authority.issue())
+    with LiveTLS(place.tls, lambda _: None) as live:
+        contexts = {live.context()}
+        for _ in range(600):
+            contexts.add(context := live.context())
+            shake_hands(client, context)
+        assert max(context.session_stats()["number"] for context in contexts) <= 256
+        assert len(contexts) == 3, "one after the other"
+
+
+def shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+    """To its end, and close well, as a session is kept alone."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    peer = client.wrap_bio(back, there, server_hostname="127.0.0.1")
+    node = server.wrap_bio(there, back, server_side=True)
+    for step in (peer.do_handshake, node.do_handshake) * 3 + (node.unwrap, peer.unwrap, node.unwrap):
+        with suppress(ssl.SSLWantReadError):
+            step()
 
 
 def test_a_hello_in_pieces_resumes_nothing(node: tuple[Node, int], place: Place) -> None:
