@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _BACKLOG = 512
+_ATTEMPTS = 10  # to find a port that is free at each address
+_NOT_HERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})  # as ::1 where IPv6 is switched off
 
 
 async def listening_sockets(host: str, port: int, where: str) -> list[socket.socket]:
-    """Return a socket that listens for each address of *host*; of the first alone where the system chooses the port.
+    """Return a socket that listens for each address of *host*, all of them on one port.
 
     Args:
         host: name or IP address.
@@ -27,25 +29,43 @@ async def listening_sockets(host: str, port: int, where: str) -> list[socket.soc
         ListenError: one cannot be, and none is open then; the message says why and what to do.
     """
     try:
-        return _listening(await _addresses_of(host, port))
+        return _listening_if_need_be_again(await _addresses_of(host, port), is_any_port=port == 0)
     except OSError as error:
         raise ListenError(_cannot_listen(host, port, error, where)) from None
 
 
 async def _addresses_of(host: str, port: int) -> list[tuple[Any, ...]]:
-    """What ``getaddrinfo`` says of where to listen, each address once."""
+    """What ``getaddrinfo`` says of where to listen, each address once: a name such as localhost may have several."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    several = list({one[4][0]: one for one in found}.values())
-    # A name may have several addresses; with a port of the system's choice each would get another.
-    return several if port else several[:1]
+    return list({one[4][0]: one for one in found}.values())
+
+
+def _listening_if_need_be_again(addresses: Sequence[tuple[Any, ...]], *, is_any_port: bool) -> list[socket.socket]:
+    """The port that the system chooses for the first address may be in use at another."""
+    for attempts_left in reversed(range(_ATTEMPTS)):
+        try:
+            return _listening(addresses)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not is_any_port or not attempts_left:
+                raise
+    raise AssertionError
 
 
 def _listening(addresses: Sequence[tuple[Any, ...]]) -> list[socket.socket]:
+    """All on the port of the first; without the addresses that this machine does not have, if it has one of them."""
     sockets: list[socket.socket] = []
+    port = addresses[0][4][1]
     try:
-        for family, _, _, _, address in addresses:
-            sockets.append(socket.create_server(address, family=family, backlog=_BACKLOG))
+        for one in addresses:
+            place = (one[4][0], port, *one[4][2:])
+            try:
+                sockets.append(socket.create_server(place, family=one[0], backlog=_BACKLOG))
+            except OSError as error:
+                if error.errno not in _NOT_HERE or (one is addresses[-1] and not sockets):
+                    raise
+            else:
+                port = sockets[0].getsockname()[1]
     except BaseException:
         for sock in sockets:
             sock.close()

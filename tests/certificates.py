@@ -42,6 +42,8 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(self._name, self._name, self._key.public_key(), (-_DAY, 30 * _DAY))
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        self._identifier = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        builder = builder.add_extension(self._identifier, critical=False)
         self.certificate = folder / "ca.pem"
         self.certificate.write_bytes(builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
@@ -61,6 +63,8 @@ class Authority:
         builder = _builder(_name(subject or names[0]), self._name, key.public_key(), valid)
         builder = builder.add_extension(x509.SubjectAlternativeName([_san(name) for name in names]), critical=False)
         builder = builder.add_extension(x509.ExtendedKeyUsage(usage), critical=False)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._identifier)  # RFC 5280 §4.2.1.1
+        builder = builder.add_extension(issuer, critical=False)
         number = next(_numbers)
         identity = Identity(self._folder / f"{number}.pem", self._folder / f"{number}-key.pem")
         identity.certificate.write_bytes(builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM))

@@ -5,7 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from hypothesis import settings
+
 import tests.peers.pynetdicom  # noqa: F401 - how its peers close their sockets
+
+# The same examples each time, so that a run is red for what changed and for nothing else; to explore is for tests/fuzz.
+# Here, and not in a hook: the settings of a test that is decorated with some are made when its module is imported.
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.load_profile("repeatable")
 
 
 def pytest_configure() -> None:

@@ -13,6 +13,7 @@ from minipacs.orthanc import Modality, Orthanc
 from minipacs.registration import Registration, Wanted
 from minipacs.rest import Rest
 
+from .certificates import Authority
 from .peers import orthanc as real
 from .peers.ports import free_port
 from .peers.required import required
@@ -321,10 +322,12 @@ def test_a_certificate_of_another_host_is_told(tmp_path: Path, monkeypatch: pyte
         assert fault(other.url) == f"{other.url}: its certificate is not trusted: {why}; {how}"
 
 
-@required(OPENSSL)
 def test_a_certificate_that_has_expired_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pem = certificate(tmp_path, "IP:127.0.0.1", days=-1)
-    monkeypatch.setenv("SSL_CERT_FILE", str(pem.with_suffix(".crt")))
+    authority = Authority(tmp_path)
+    expired = authority.issue_expired()
+    pem = tmp_path / "both.pem"
+    pem.write_text(expired.key.read_text() + expired.certificate.read_text())
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
     with web(answering(200, UNKNOWN.encode()), tls=pem) as other:
         how = "renew it, and check the clock of this machine"
         assert fault(other.url) == f"{other.url}: its certificate is not trusted: certificate has expired; {how}"
