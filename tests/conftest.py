@@ -4,7 +4,6 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-
 from hypothesis import settings
 
 import tests.peers.pynetdicom  # noqa: F401 - how its peers close their sockets
