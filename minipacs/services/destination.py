@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
+from pynetdicom.transport import AddressInformation
+
 from minipacs.certificate import is_of
 from minipacs.errors import FileError
 from minipacs.escape import escape
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def reach(title: str, table: PeerTable, tls: Callable[[], ssl.SSLContext] | None) -> tuple[str, int, dict[str, Any]]:
-    """Return host and port of the AE with that title, and what pynetdicom's `associate` has to know besides.
+    """Return address and port of the AE with that title, and what pynetdicom's `associate` has to know besides.
 
     Args:
         title: AE title of the destination, as the request has it.
@@ -24,7 +26,8 @@ def reach(title: str, table: PeerTable, tls: Callable[[], ssl.SSLContext] | None
         tls: returns the context by which a peer with ``tls = true`` is called.
 
     Raises:
-        LookupError: it is not known, or not where it is: the message says which, and what to change.
+        LookupError: it is not known, or not where it is, or its host has no address: the message says which, and what
+            to change.
     """
     peer = table.with_ae_title(title)
     if peer is None:
@@ -39,8 +42,9 @@ def reach(title: str, table: PeerTable, tls: Callable[[], ssl.SSLContext] | None
             f"destination {escape(title)} is peer {peer.name}, which only calls us: "
             f"it has no host and port in the peer table; fix: set both under [peers.{peer.name}]"
         )
+    host = _resolved(peer.name, peer.host, escape(title))
     if not peer.tls:
-        return peer.host, peer.port, {"ae_title": peer.ae_title}
+        return host, peer.port, {"ae_title": peer.ae_title}
     if tls is None:
         raise LookupError(f"destination {escape(title)} is peer {peer.name} with tls = true, and we have no [tls]")
     try:
@@ -50,7 +54,18 @@ def reach(title: str, table: PeerTable, tls: Callable[[], ssl.SSLContext] | None
             f"destination {escape(title)} is peer {peer.name} with tls = true, and it is our files under [tls] that "
             f"cannot be used now, not the peer: {escape('; '.join(error.faults))}"
         ) from None
-    return peer.host, peer.port, {"ae_title": peer.ae_title, "tls_args": (context, peer.tls_name or peer.host)}
+    return host, peer.port, {"ae_title": peer.ae_title, "tls_args": (context, peer.tls_name or peer.host)}
+
+
+def _resolved(name: str, host: str, title: str) -> str:
+    """Return the address of a host: pynetdicom would not tell that there is none."""
+    try:
+        return str(AddressInformation(host, 0).address)
+    except OSError as error:
+        raise LookupError(
+            f"destination {title} is peer {name}, whose host {host} has no address: {error.strerror or error}; "
+            f"fix: correct host under [peers.{name}], or have the name server of this machine know it"
+        ) from None
 
 
 def tied(context: ssl.SSLContext, ties: tuple[str, ...]) -> ssl.SSLContext:

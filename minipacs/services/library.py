@@ -5,6 +5,7 @@ Whoever uses it beyond its names imports this module first.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from pynetdicom import AE, _config, ae, association, transport
@@ -20,6 +21,7 @@ _config.LOG_HANDLER_LEVEL = "none"  # it would format every PDU, for a log that 
 _config.PASS_CONTEXTVARS = True  # to the threads of an association, from whoever begins it
 _config.LOG_REQUEST_IDENTIFIERS = False
 _config.LOG_RESPONSE_IDENTIFIERS = False
+warnings.filterwarnings("ignore", module=r"pydicom\.")  # of what peers sent, in their words, however long
 
 
 class Entity(AE):

@@ -29,6 +29,10 @@ _RANGE_VRS = {"DA", "TM", "DT"}
 _NUMBER_VRS = {"IS", "DS", "US", "UL", "SS", "SL", "UV", "SV"}
 
 
+_MOST_VALUES = 256  # of a key whose values are matched one by one; SQLite takes no more than a thousand conditions
+_LONGEST_PATTERN = 50_000  # bytes, as SQLite has it
+
+
 class KeyFault(ValueError):
     """A key whose value its attribute cannot have: the message says the rule."""
 
@@ -71,6 +75,8 @@ def condition(column: str, vr: str, values: Sequence[str], *, is_multiple: bool 
     if vr == "UI":  # §C.2.2.2.2; by one parameter, however many there are
         one: Condition = ("{0} IN (SELECT value FROM json_each(?))", [json.dumps(values)])
         return _of_any(column, one) if is_multiple else (one[0].format(column), one[1])
+    if len(values) > _MOST_VALUES:
+        raise KeyFault(f"must have at most {_MOST_VALUES} values")
     clauses = []
     parameters: list[object] = []
     for value in values:
@@ -98,6 +104,8 @@ def _text(column: str, value: str) -> Condition:
     """§C.2.2.2.1, or §C.2.2.2.4 by SQLite's GLOB, which counts capitals, and for which ``[`` begins a set."""
     if re.search(r"[*?]", value):
         pattern = re.sub(r"\*+", "*", value).replace("[", "[[]")
+        if len(pattern.encode()) > _LONGEST_PATTERN:
+            raise KeyFault(f"must have at most {_LONGEST_PATTERN} bytes where it has wildcards")
         return f"{column} GLOB ?", [pattern]
     return f"{column} = ?", [value]
 

@@ -77,6 +77,7 @@ class Retrieval(Operation):
         super().__init__(caller, sop_class, identifier)
         self.counts = SubOperations()
         self.failed_uids: tuple[str, ...] = ()
+        self._most = 0  # objects that the peer has told of at once
 
     def _count(self, status: Dataset) -> None:
         """Take the numbers that a response has; it may have none, and the last has none remaining."""
@@ -86,6 +87,7 @@ class Retrieval(Operation):
             if (value := status.get(f"NumberOf{keyword}Suboperations")) is not None
         }
         self.counts = replace(self.counts, **numbers, remaining=int(status.get("NumberOfRemainingSuboperations") or 0))
+        self._most = max(self._most, self.counts.total)
 
     def _end(self, status: Dataset, identifier: Dataset | None) -> None:
         self._count(status)
@@ -139,7 +141,6 @@ class Move(Retrieval):
     def __init__(self, caller: Caller, sop_class: str, identifier: Dataset, destination: str) -> None:
         super().__init__(caller, sop_class, identifier)
         self._destination = destination
-        self._most = 0  # objects that the peer has told of at once
 
     def __iter__(self) -> Generator[SubOperations, None, None]:
         """Yield the counts of each response; behind the last, *failure* is known."""
@@ -149,13 +150,12 @@ class Move(Retrieval):
             )
         ):
             self._count(status)
-            self._most = max(self._most, self.total)
             yield self.counts
 
     def _check_counts(self, is_told: bool) -> None:
         super()._check_counts(is_told)
-        if is_told and self.done < max(self._most, self.total):
-            raise Failed(Outcome.FAILURE, "move.differs", f"{self.done} of {max(self._most, self.total)} objects")
+        if is_told and self.done < self._most:
+            raise Failed(Outcome.FAILURE, "move.differs", f"{self.done} of {self._most} objects")
 
     def _words(self, failed: Failed, local_address: str) -> Diagnosis:
         from minipacs.diagnosis import quoted, symbol, target
@@ -206,7 +206,7 @@ class Get(Retrieval):
     @property
     def total(self) -> int:
         """How many objects there are: as the peer says, or more where more came."""
-        return max(self.counts.total, self.done)
+        return max(self._most, self.done)
 
     @property
     def done(self) -> int:
@@ -244,9 +244,10 @@ class Get(Retrieval):
 
     def _check_counts(self, is_told: bool) -> None:
         """Count what is here: what the peer says of it is a claim."""
-        said = self.counts.completed + self.counts.warned if is_told else self.done
+        said = self.counts.total if is_told else self.done
         if not said and not self.done:
             raise Failed(Outcome.FAILURE, "retrieve.nothing")
+        said = max(said, self._most) if said == self.done else said
         if said != self.done or self._doubtful:
             doubt = f"; {self._doubtful} not as it says, or not as was asked for" if self._doubtful else ""
             raise Failed(Outcome.FAILURE, "get.differs", f"{said} objects: {self.done} are here{doubt}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import warnings
 from contextvars import copy_context
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -192,6 +191,5 @@ def _configure(any_sop_class: bool) -> None:
     """Set what pynetdicom and pydicom know for the whole process alone."""
     _config.UNRESTRICTED_STORAGE_SERVICE = any_sop_class
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # what peers sent is stored as it is
-    warnings.filterwarnings("ignore", module=r"pydicom\.")  # nor is it for standard error
     pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
     intake.install()

@@ -139,6 +139,30 @@ def test_an_identifier_with_all_that_people_ask_for_is_answered(node: Node) -> N
 
 
 @pytest.mark.parametrize(
+    ("key", "rule"),
+    [
+        (element(0x00100020, b"LO", b"\\".join([b"a"] * 257)), "PatientID must have at most 256 values"),
+        (element(0x00100010, b"PN", b"\\".join([b"a^b"] * 8_000)), "PatientName must have at most 256 values"),
+        (element(0x00100020, b"LO", b"*a" * 30_000), "PatientID must have at most 50000 bytes where it has wildcards"),
+        (element(0x00100020, b"LO", b"*" + b"[" * 20_000), "PatientID must have at most 50000 bytes"),
+    ],
+    ids=["values", "names", "wildcards", "brackets"],
+)
+def test_a_key_of_more_than_a_query_can_have_is_refused_by_its_rule(key: bytes, rule: str, node: Node) -> None:
+    with associated(node.port, FIND, EXPLICIT) as peer:
+        status, comment = asked(peer, FIND, LEVEL + key)
+    assert status == 0xA900
+    assert comment.startswith(rule)
+
+
+def test_a_key_of_as_many_values_as_may_be_is_answered(node: Node) -> None:
+    keys = [(0x00080050, b"SH"), (0x00100010, b"PN"), (0x00100020, b"LO"), (0x00200010, b"SH")]
+    data = b"".join(element(tag, vr, b"\\".join(b"*%d" % number for number in range(256))) for tag, vr in keys)
+    with associated(node.port, FIND, EXPLICIT) as peer:
+        assert asked(peer, FIND, LEVEL + data) == (0, "")
+
+
+@pytest.mark.parametrize(
     ("syntax", "data"),
     [
         (EXPLICIT, lambda: empties(1 << 22)),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom import dcmread
+from pydicom import DataElement, config, dcmread
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -29,6 +29,7 @@ from tests.test_find_move_get import run, run_json
 from tests.test_service_rows import gets, status
 
 STUDY = f"StudyInstanceUID={ROOT}.1.1"
+_UID = 0x00001000  # Affected SOP Instance UID
 UIDS = [f"{ROOT}.3.{number}" for number in range(10)]
 
 Falsify = Callable[[Any], None]
@@ -67,7 +68,7 @@ def says(completed: int) -> Falsify:
 
     def change(command_set: Any) -> None:
         command_set.NumberOfCompletedSuboperations = completed
-        command_set.NumberOfFailedSuboperations = 0
+        command_set.NumberOfFailedSuboperations = command_set.NumberOfRemainingSuboperations = 0
         if command_set.Status != 0xFF00:
             command_set.Status = 0
 
@@ -100,6 +101,46 @@ def test_a_peer_that_counts_what_did_not_come_is_not_believed(said: int, came: i
     objects = "1 object" if max(said, came) == 1 else f"{max(said, came)} objects"
     assert out == f"{came} of {objects} received\n"
     assert f"says that it sent {said} objects: {came} are here [get.differs]" in err
+
+
+def leaves(remaining: int) -> Falsify:
+    """A peer that has so many objects more to send, and does not."""
+
+    def change(command_set: Any) -> None:
+        command_set.NumberOfRemainingSuboperations = remaining
+
+    return change
+
+
+def tells_before(total: int) -> Falsify:
+    """A peer that tells of so many objects before the last response, which counts what came."""
+
+    def change(command_set: Any) -> None:
+        if command_set.Status == 0xFF00:
+            command_set.NumberOfRemainingSuboperations = total - command_set.NumberOfCompletedSuboperations
+
+    return change
+
+
+@pytest.mark.parametrize("response", [leaves(4), tells_before(6)])
+def test_a_success_before_all_that_was_counted_has_come_is_none(response: Falsify, tmp_path: Path) -> None:
+    with sending(some(tmp_path, 1, 2), response=response) as peer:
+        code, out, err = run(tmp_path, "get", peer, STUDY, "--output", "got")
+    assert (code, got(tmp_path / "got")) == (1, {f"{uid}.dcm" for uid in UIDS[1:3]})
+    assert out == "2 of 6 objects received\n"
+    assert "says that it sent 6 objects: 2 are here [get.differs]" in err
+
+
+@pytest.mark.parametrize("uid", ["../../x", "\x1b[2J", "1." + "9" * 60_000])
+def test_a_uid_that_is_none_becomes_no_name_and_is_shown_to_nobody(uid: str, tmp_path: Path) -> None:
+    def change(message: Any) -> None:
+        message.command_set[_UID] = DataElement(_UID, "UI", uid, validation_mode=config.IGNORE)
+
+    with sending(some(tmp_path, 1), request=change) as peer:
+        code, _, err = run(tmp_path, "get", peer, STUDY, "--output", "got")
+    assert (code, got(tmp_path / "got")) == (1, set())
+    assert len(err) < 1_000
+    assert uid not in err
 
 
 def test_a_peer_that_says_success_and_sends_nothing_has_nothing(tmp_path: Path) -> None:

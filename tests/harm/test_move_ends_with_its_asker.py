@@ -223,3 +223,15 @@ def test_where_no_association_is_left_a_move_is_refused_and_calls_nobody(tmp_pat
         assert fake.connections == 0
         [record] = node.scp.wait_for_associations(1)
         assert record.reason == "C-MOVE answered with 0xA702, as many associations are open as [limits] allows"
+
+
+def test_a_destination_whose_name_has_no_address_is_told_as_that(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is no want of resources."""
+    host = "no-such-host.invalid"
+    with full_node(tmp_path, ASKER, Peer("store", "STORE", host, 104)) as node, calling(node, MOVE[1]) as asker:
+        [(status, _)] = asker.send_c_move(STUDY, "STORE", MOVE[1])
+    assert status.Status == 0xA801
+    assert node.services.calls == 0
+    assert f"destination STORE is peer store, whose host {host} has no address: " in caplog.text
