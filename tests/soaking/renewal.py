@@ -58,6 +58,8 @@ class Renewal:
     def start(self, log: NodeLog) -> None:
         """Renew from now on; *log* is that of the node."""
         self._log = log
+        with self._lock:  # what was put in place before could be seen by none
+            self._placed = dict.fromkeys(self._placed, time.monotonic())
         self._thread.start()
 
     def stop(self) -> None:
