@@ -238,25 +238,41 @@ class ObjectFiles:
         Raises:
             _ElsewiseError: others have been quicker.
         """
-        is_placed = False
+        is_placed, former = False, None
         try:
             with listing(place, going), self._lock:
                 if is_new is os.path.lexists(place) or any(self._size(path) is None for path in going):
                     raise _ElsewiseError
                 if is_new and self._count + 1 - len(going) > self._limits.objects:
                     raise _ElsewiseError
+                former = None if is_new else self._linked(place)
                 os.replace(file, place)
                 is_placed = True
                 self._count += is_new
                 self._remember(place)
         except BaseException:
-            if is_placed and is_new:
-                with self._lock:
+            with self._lock:
+                if is_placed and is_new:
                     self._unlink(place)
+                elif is_placed and former is not None:
+                    os.replace(former, place)
+                    self._remember(place)
             raise
+        finally:
+            if former is not None:
+                former.unlink(missing_ok=True)
         with self._lock:  # what is listed no longer, and left by a crash, is listed again at the next start
             for path in going:
                 self._unlink(path)
+
+    def _linked(self, place: Path) -> Path | None:
+        """Return another name of the file at *place*, which another one is to replace; None: it can have none."""
+        other = self.new_file()
+        try:
+            os.link(place, other)
+        except OSError:  # not every file system knows hard links
+            return None
+        return other
 
     def _make_folder(self, folder: Path) -> None:
         storage_folder.check_folder(self._objects)
