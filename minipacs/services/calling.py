@@ -54,6 +54,9 @@ GONE = frozenset({Outcome.UNREACHABLE, Outcome.NO_ASSOCIATION, Outcome.REJECTED}
 MOST_MATCHES, MOST_RESPONSES = 50_000, 100_000
 """Of a C-FIND, and of a C-MOVE or C-GET, which can count 65 535 objects: on one association."""
 
+MOST_OBJECTS = 65_535
+"""Of a C-GET, whose responses can count no more (PS3.7 §9.1.3.1.6)."""
+
 _MOST_BYTES = 1 << 26  # of the identifiers of these responses
 _AHEAD = 64  # messages that are read before those before them are taken
 _READING = 1.0  # seconds
@@ -89,7 +92,7 @@ class Calling:
         self._message_id = 0  # of the request that is under way
         self._stray = ""  # a response to another, and to which
         self._excess = ""  # what of the responses is more than we take
-        self._responses = self._bytes = 0
+        self._responses = self._objects = self._bytes = 0
         self._is_taking = False  # what the peer sends, one message after the other
         self._content: Content | None = None  # that of the last C-STORE-RQ
         self._other_object = ""  # that the response to it is for
@@ -258,6 +261,10 @@ class Calling:
         """Look at what comes before pynetdicom does, which takes any response for one to its last request."""
         self._hold_back()
         if isinstance(event.message, C_STORE_RQ):
+            self._objects += 1
+            if self._objects > MOST_OBJECTS:
+                self._excess = f"more than {MOST_OBJECTS} objects"
+                self._line.is_broken = True
             return
         self._has_answer = True
         if self._content is not None:

@@ -1,8 +1,9 @@
 """What a peer says of a C-GET is a claim: `get` counts its own files, looks at the UIDs inside, and exits 1 by them."""
 
+import gc
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from pynetdicom import build_context, evt
 from pynetdicom.dimse_messages import C_GET_RSP, C_STORE_RQ
 
 from minipacs import Peer
+from minipacs.services import calling
 from minipacs.services.bounded_reading import selected
 from tests import service_fakes as fakes
-from tests.fakes import faking
+from tests.fakes import Conversation, faking, in_turn
 from tests.peers.scp import answering
 from tests.services.objects import CT as CT_CLASS
 from tests.services.objects import ROOT, data_set, write
+from tests.storing import data_pdus, store_rq
 from tests.test_find_move_get import run, run_json
 from tests.test_service_rows import gets, status
 
@@ -120,6 +123,25 @@ def tells_before(total: int) -> Falsify:
             command_set.NumberOfRemainingSuboperations = total - command_set.NumberOfCompletedSuboperations
 
     return change
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file")  # of the object that was under way
+def test_a_peer_that_sends_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A C-GET counts 65 535 objects at most; to send as many takes a minute."""
+    monkeypatch.setattr(calling, "MOST_OBJECTS", 100)
+
+    def send(conversation: Conversation, request: tuple[int, int, int]) -> None:
+        piece = store_rq(b"1.2.3", context_id=request[0]) + b"".join(data_pdus(b"no data set", context_id=request[0]))
+        with suppress(OSError):
+            while True:
+                conversation.send(piece)
+        conversation.close()
+
+    with faking(in_turn(fakes.refuses(3), fakes.at_the_request(send))) as fake:
+        failure = gets(fake.peer, tmp_path / "got")
+    gc.collect()
+    assert failure.code == "service.excess"
+    assert "more than 100 objects" in failure.reason
 
 
 @pytest.mark.parametrize("response", [leaves(4), tells_before(6)])
