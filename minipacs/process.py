@@ -82,6 +82,7 @@ class Signals:
 
     def ignore(self) -> None:
         """Let none do anything any more: the process ends of itself."""
+        sys.unraisablehook = _but_for_late_signals
         for number in _NUMBERS:
             signal.signal(number, signal.SIG_IGN)
 
@@ -92,6 +93,12 @@ class Signals:
             self._has_stopped = True
             self.ignore()
             raise SystemExit(0)
+
+
+def _but_for_late_signals(unraisable: sys.UnraisableHookArgs) -> None:
+    """Pass over a signal that another thread took just before it was ignored: Python prints a traceback of that."""
+    if "ignored due to race condition" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
 
 
 SIGNALS = Signals()

@@ -53,6 +53,7 @@ class Authority:
         valid: tuple[timedelta, timedelta] = (-_DAY, 30 * _DAY),
         usage: Sequence[x509.ObjectIdentifier] = _BOTH,
         subject: str = "",
+        names_issuers_key: bool = True,
     ) -> Identity:
         """A certificate for host names and IP addresses; *valid* from and until, seen from now.
 
@@ -63,8 +64,9 @@ class Authority:
         builder = _builder(_name(subject or names[0]), self._name, key.public_key(), valid)
         builder = builder.add_extension(x509.SubjectAlternativeName([_san(name) for name in names]), critical=False)
         builder = builder.add_extension(x509.ExtendedKeyUsage(usage), critical=False)
-        issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._identifier)  # RFC 5280 §4.2.1.1
-        builder = builder.add_extension(issuer, critical=False)
+        if names_issuers_key:  # RFC 5280 §4.2.1.1
+            issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._identifier)
+            builder = builder.add_extension(issuer, critical=False)
         number = next(_numbers)
         identity = Identity(self._folder / f"{number}.pem", self._folder / f"{number}-key.pem")
         identity.certificate.write_bytes(builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM))

@@ -844,6 +844,18 @@ class Hasty(LivePeerTable):
         return super().__enter__()
 
 
+@pytest.fixture
+def signals_come_back() -> Iterator[None]:
+    """At its end a node ignores them, for the rest of its process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    hook = sys.unraisablehook
+    yield
+    sys.unraisablehook = hook
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_come_back")
 def test_a_change_at_the_very_start_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(serve, "LivePeerTable", Hasty)
