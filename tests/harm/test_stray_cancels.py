@@ -15,7 +15,7 @@ from tests.raw import RawPeer, asking, command, pdu, pdv, proposing, raw_peer, w
 from tests.service_fakes import answer, asked, takes
 from tests.services.test_retrieve_by_the_door import COUNT, STUDY, calling, full_node
 from tests.storing import StoringNode, padded, storing
-from tests.wire.exchange import ABORT_0_0
+from tests.wire.exchange import ABORT_0_0, RELEASE_RP
 
 ASKER = Peer("scu", "SCU")
 SOON = 10.0
@@ -63,6 +63,7 @@ def test_a_cancel_counts_however_many_strays_come_with_it(tmp_path: Path, strays
         while (one := asked(conversation)) != (0, 0, 0):
             goes_on.wait(4)
             conversation.send(answer(0, *one))
+        conversation.send(RELEASE_RP)
 
     with (
         faking(stores) as fake,
