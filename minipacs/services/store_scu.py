@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _STOPPING = 2.0  # seconds
 _PASSING = {"rejected.congestion", "rejected.limit"}  # by a peer that has not yet let go of the association before
-_TRIES, _PAUSE = 10, 0.3  # how often it is asked again, and after how many seconds each time
+_TRIES, _PAUSE = 30, 0.3  # how often it is asked again, and after how many seconds each time
 
 
 class ObjectOutcome(StrEnum):
